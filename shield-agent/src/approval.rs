@@ -1,0 +1,3 @@
+//! The approval daemon: holds, decisions, permits.
+
+pub mod view;

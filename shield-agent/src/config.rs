@@ -1,0 +1,74 @@
+//! The daemon's configuration, as meant: every value checked, every default filled in.
+//!
+//! Reading `shield.yaml` (as written → as meant, all mistakes at once) is `config::read`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything in `/etc/shield/shield.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Names cgroups, the bpffs directory and sockets; several instances can live on one host.
+    pub instance: String,
+    /// Where the store, the CA and spooled bodies live.
+    pub state_dir: PathBuf,
+    /// Where sockets and trust bundles live.
+    pub run_dir: PathBuf,
+    /// Glob patterns of policy files.
+    pub policies: Vec<String>,
+    /// `store.url`; `sqlite://` and an absolute path.
+    pub store_url: String,
+    /// The console.
+    pub console: ConsoleConfig,
+    /// How upstreams are reached.
+    pub upstream: UpstreamConfig,
+    /// How requests are held.
+    pub hold: HoldConfig,
+    /// Where DNS questions go; empty means the host's own resolvers.
+    pub dns_upstream: Vec<SocketAddr>,
+}
+
+/// `console:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsoleConfig {
+    /// Address the console listens on.
+    pub listen: SocketAddr,
+    /// URL a reviewer opens; its authority is the only `Host` the console answers to.
+    pub public_url: String,
+    /// PEM files of the certificate chain and key; required when `listen` is not loopback.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM file of the chain.
+    pub cert: PathBuf,
+    /// PEM file of the private key.
+    pub key: PathBuf,
+}
+
+/// `upstream:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// PEM files of roots trusted beside the host's.
+    pub extra_roots: Vec<PathBuf>,
+    /// How long dialling may take.
+    pub connect_timeout: Duration,
+}
+
+/// `hold:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldConfig {
+    /// How long an agent's connection waits for a decision.
+    pub wait: Duration,
+    /// How long a decision may take.
+    pub expires: Duration,
+    /// How long a finished hold's answer can be collected.
+    pub result_ttl: Duration,
+    /// Largest body that can be held, bytes (at most 64 MiB).
+    pub max_body: u64,
+    /// Pending holds one agent may have.
+    pub max_pending_per_agent: u32,
+}

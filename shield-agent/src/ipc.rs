@@ -1,0 +1,9 @@
+//! What the roles say to each other, over socketpairs they inherited.
+//!
+//! Length-prefixed frames of postcard-encoded messages, bounded; each side treats the other as hostile. Which role
+//! may say what is a type: a worker cannot utter a decision. See ARCHITECTURE.md, "Processes".
+
+pub mod approver;
+pub mod frame;
+pub mod signer;
+pub mod worker;

@@ -1,0 +1,85 @@
+//! Frames: a big-endian `u32` length, then that many bytes of postcard.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Longest frame on the worker ⇄ approver channel: the largest `hold.max_body` (64 MiB) and its head.
+pub const MAX_FRAME: usize = 65 << 20;
+
+/// Why a frame could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The other role closed its end: it stopped or died.
+    #[error("the other role closed the channel")]
+    Closed,
+    /// The socket failed.
+    #[error("the channel failed")]
+    Io(#[source] io::Error),
+    /// The frame is longer than anything we say.
+    #[error("a frame of {0} bytes is longer than the limit of {1}")]
+    TooLong(usize, usize),
+    /// The frame is not a message of this channel.
+    #[error("a frame is not a message of this channel")]
+    Malformed(#[source] postcard::Error),
+}
+
+/// Encodes one message with its length; `limit` bounds the body.
+pub fn encode<M: Serialize>(message: &M, limit: usize) -> Result<Vec<u8>, FrameError> {
+    let mut frame = postcard::to_extend(message, vec![0; 4]).map_err(FrameError::Malformed)?;
+    let body = frame.len() - 4;
+    let length =
+        u32::try_from(body).ok().filter(|_| body <= limit).ok_or(FrameError::TooLong(body, limit))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}
+
+/// Writes one message.
+pub async fn write<M: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<(), FrameError> {
+    let frame = encode(message, MAX_FRAME)?;
+    to.write_all(&frame).await.map_err(FrameError::Io)
+}
+
+/// Reads one message; memory is only taken as bytes arrive.
+pub async fn read<M: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<M, FrameError> {
+    let length = match from.read_u32().await {
+        Ok(length) => length as usize,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
+        Err(error) => return Err(FrameError::Io(error)),
+    };
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length, MAX_FRAME));
+    }
+    let mut body = Vec::new();
+    let read = from.take(length as u64).read_to_end(&mut body).await.map_err(FrameError::Io)?;
+    if read < length {
+        return Err(FrameError::Closed);
+    }
+    postcard::from_bytes(&body).map_err(FrameError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_arrives_whole_and_a_closed_channel_says_so() {
+        let (mut ours, mut theirs) = tokio::io::duplex(64);
+        let sent = vec![7u8; 1000];
+        let writer = tokio::spawn(async move { write(&mut ours, &sent).await });
+        assert_eq!(read::<Vec<u8>>(&mut theirs).await.unwrap(), vec![7u8; 1000]);
+        writer.await.unwrap().unwrap();
+        assert!(matches!(read::<Vec<u8>>(&mut theirs).await, Err(FrameError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn an_oversized_or_malformed_frame_is_refused() {
+        let long = u32::MAX.to_be_bytes();
+        assert!(matches!(read::<Vec<u8>>(&mut &long[..]).await, Err(FrameError::TooLong(..))));
+        let nonsense = [0, 0, 0, 1, 200];
+        assert!(matches!(read::<Vec<u8>>(&mut &nonsense[..]).await, Err(FrameError::Malformed(_))));
+        assert!(matches!(encode(&vec![0u8; 100], 50), Err(FrameError::TooLong(..))));
+    }
+}

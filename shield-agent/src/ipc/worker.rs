@@ -1,0 +1,82 @@
+//! Supervisor ⇄ worker: what to serve, and how far it got.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::AgentName;
+
+/// From the supervisor to the worker. File descriptors travel with `AddGate`, in the order its fields name them.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First message, once.
+    Configure(Box<WorkerConfig>),
+    /// Policy files as read, already checked by the supervisor. Replaces the running policy as a whole.
+    Policy(PolicyText),
+    /// Serve an agent. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
+    /// (opened read-only) to look originals up in.
+    AddGate {
+        /// The agent these sockets belong to: identity comes from here.
+        agent: AgentName,
+        /// Number of TCP listener descriptors.
+        listeners: u8,
+        /// Number of UDP socket descriptors for DNS.
+        dns: u8,
+    },
+    /// Stop serving an agent and close its sockets.
+    RemoveGate {
+        /// Which.
+        agent: AgentName,
+    },
+    /// Stop accepting, finish what is under way, then answer `Drained`.
+    Drain {
+        /// How long exchanges under way may take.
+        within: Duration,
+    },
+}
+
+/// Everything the worker needs from disk, because it opens no file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerConfig {
+    /// DER of the CA certificate leaves are signed by.
+    pub ca_certificate: Vec<u8>,
+    /// DER of every root upstream certificates may chain to: the host's and `upstream.extra_roots`.
+    pub upstream_roots: Vec<Vec<u8>>,
+    /// How long dialling an upstream may take.
+    pub connect_timeout: Duration,
+    /// Resolvers DNS questions are forwarded to.
+    pub resolvers: Vec<SocketAddr>,
+    /// Addresses nothing may be forwarded to: our console, metrics and listeners.
+    pub own_addresses: Vec<SocketAddr>,
+    /// `hold.wait`.
+    pub hold_wait: Duration,
+    /// `hold.max_body`, in bytes.
+    pub max_body: u64,
+}
+
+/// Policy files as text, in the order they were listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyText {
+    /// Path (for messages) and content of each file.
+    pub files: Vec<(String, String)>,
+}
+
+/// From the worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Configured and sandboxed: gates may be added.
+    Ready,
+    /// The agent's sockets are being served.
+    Serving {
+        /// Which.
+        agent: AgentName,
+    },
+    /// The policy could not be compiled; the one before stays in force.
+    PolicyRefused {
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// Nothing is under way any more.
+    Drained,
+}

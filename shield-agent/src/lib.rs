@@ -1,0 +1,13 @@
+//! agent.shield in user space: a person at the doors an AI agent should not open alone.
+//!
+//! Modules are declared in the order a request meets them; see ARCHITECTURE.md for its whole life.
+
+// Words used everywhere.
+pub mod config;
+pub mod names;
+// The processes and what they say to each other.
+pub mod ipc;
+// From a socket to a decision to bytes upstream.
+pub mod flow;
+// The approval daemon.
+pub mod approval;

@@ -1,0 +1,3 @@
+//! `shield`: arguments → role → run.
+
+fn main() {}
