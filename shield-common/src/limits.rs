@@ -6,3 +6,13 @@ pub const ABI: u32 = 1;
 
 /// Bytes of a process name, including the trailing NUL, as the kernel keeps it (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
+
+/// Destination of the launcher's probe (TEST-NET-1, never routed): the worker answers a flow to it itself, with
+/// [`PROBE_GREETING`], the agent's name and a line feed, and closes it.
+pub const PROBE_ADDRESS: core::net::Ipv4Addr = core::net::Ipv4Addr::new(192, 0, 2, 1);
+
+/// Port of the launcher's probe.
+pub const PROBE_PORT: u16 = 1;
+
+/// What the answer to the launcher's probe starts with; the agent's name and a line feed follow.
+pub const PROBE_GREETING: &str = "agent.shield ";
