@@ -5,8 +5,12 @@
 // Words used everywhere.
 pub mod config;
 pub mod names;
+pub mod report;
 // The processes and what they say to each other.
 pub mod ipc;
+pub mod privileges;
+// `shield run`.
+pub mod launch;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
 // The approval daemon.
