@@ -11,3 +11,5 @@ pub mod ipc;
 pub mod flow;
 // The approval daemon.
 pub mod approval;
+// The CA of this install.
+pub mod signer;
