@@ -86,7 +86,7 @@ impl Authority {
             }
         };
         let certificate = match files::read(&certificate_path)? {
-            Some(pem) => certificate_of(&key, &pem).ok_or_else(|| AuthorityError::NotOurs {
+            Some(pem) => certificate_of(&key, &pem).ok_or(AuthorityError::NotOurs {
                 path: certificate_path,
                 expected: "the certificate of the key beside it",
             })?,
