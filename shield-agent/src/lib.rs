@@ -15,3 +15,6 @@ pub mod launch;
 pub mod flow;
 // The approval daemon.
 pub mod approval;
+// The agents' resolver, and the CA of this install.
+pub mod dns;
+pub mod signer;
