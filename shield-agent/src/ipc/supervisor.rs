@@ -68,6 +68,13 @@ impl std::fmt::Debug for TlsPem {
     }
 }
 
+/// From the signer to the supervisor, once: it is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SignerReady {
+    /// DER of the CA's certificate.
+    pub certificate: Vec<u8>,
+}
+
 /// From the supervisor to the approver.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToApproverRole {
