@@ -9,8 +9,14 @@ pub mod report;
 // The processes and what they say to each other.
 pub mod ipc;
 pub mod privileges;
-// `shield run`.
+// The command line.
+pub mod cli;
+// The supervisor, the processes it starts, and `shield run`.
+pub mod daemon;
+pub mod role;
 pub mod launch;
+// The kernel half.
+pub mod capture;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
 // The approval daemon.

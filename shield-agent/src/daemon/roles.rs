@@ -19,7 +19,7 @@ use crate::ipc::supervisor::{Duty, Start};
 use crate::role::RoleKind;
 
 /// This very program, even when its file was replaced by a newer one.
-const OURSELVES: &str = "/proc/self/exe";
+pub const OURSELVES: &str = "/proc/self/exe";
 
 /// The one variable a role keeps: how much it logs.
 const LOG_VARIABLE: &str = "SHIELD_LOG";
