@@ -11,3 +11,6 @@ pub mod ipc;
 pub mod flow;
 // The approval daemon.
 pub mod approval;
+// The agents' resolver, and the CA of this install.
+pub mod dns;
+pub mod signer;

@@ -16,3 +16,7 @@ pub const PROBE_PORT: u16 = 1;
 
 /// What the answer to the launcher's probe starts with; the agent's name and a line feed follow.
 pub const PROBE_GREETING: &str = "agent.shield ";
+
+/// IPv4 address `shield.internal` resolves to, from the benchmarking range (RFC 2544) that is never routed: a
+/// connection to it only ever meets the worker.
+pub const INTERNAL_ADDRESS: [u8; 4] = [198, 18, 0, 1];
