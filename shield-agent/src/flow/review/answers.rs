@@ -9,7 +9,7 @@ use super::recorder::Unrecorded;
 use crate::flow::http::unclear::Unclear;
 use crate::flow::policy::verdict::Judgement;
 use crate::flow::upstream::error::UpstreamError;
-use crate::ipc::approver::Ending;
+use crate::ipc::approver::{Ending, StoredResponse};
 use crate::names::HoldId;
 
 /// The reserved name agents ask about their holds.
@@ -85,10 +85,10 @@ impl OurAnswer {
         Self::decision("denied", format!("Denied by agent.shield ({by}). {NOT_EXECUTED} {NO_WAY_AROUND}"))
     }
 
-    /// A hold ended without an answer of the destination's. `None` when it has one.
-    pub fn ended(hold: HoldId, ending: &Ending) -> Option<Self> {
+    /// What a hold that ended comes to: the destination's answer, or one of ours.
+    pub fn ended(hold: HoldId, ending: Ending) -> Result<StoredResponse, Self> {
         let answer = match ending {
-            Ending::Done(_) => return None,
+            Ending::Done(stored) => return Ok(stored),
             Ending::Denied { by, reason } => {
                 let words = if reason.is_empty() { String::new() } else { format!(": \"{reason}\"") };
                 Self::decision("denied", format!("Denied by {by}{words}. {NOT_EXECUTED} {NO_WAY_AROUND}"))
@@ -106,10 +106,10 @@ impl OurAnswer {
             ),
             Ending::OutcomeUnknown(why) => Self {
                 status: StatusCode::BAD_GATEWAY,
-                ..Self::decision("outcome-unknown", unknown_outcome(why))
+                ..Self::decision("outcome-unknown", unknown_outcome(&why))
             },
         };
-        Some(answer.of(hold))
+        Err(answer.of(hold))
     }
 
     /// The hold could not be taken.

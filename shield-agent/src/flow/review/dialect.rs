@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_denial_carries_the_reviewers_words_and_stops_retries() {
         let ending = Ending::Denied { by: "alice".into(), reason: "use <staging>".into() };
-        let answer = OurAnswer::ended(hold(), &ending).unwrap();
+        let answer = OurAnswer::ended(hold(), ending).unwrap_err();
         let response = render(&answer, Dialect::Html);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-should-retry"]),
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn grpc_clients_get_their_status_in_fields() {
         let answer =
-            OurAnswer::ended(hold(), &Ending::Denied { by: "Ö".into(), reason: String::new() }).unwrap();
+            OurAnswer::ended(hold(), Ending::Denied { by: "Ö".into(), reason: String::new() }).unwrap_err();
         let response = render(&answer, Dialect::Grpc);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["grpc-status"]),
