@@ -7,8 +7,11 @@ pub mod config;
 pub mod names;
 // The processes and what they say to each other.
 pub mod ipc;
+// The kernel half.
+pub mod capture;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
+pub mod worker;
 // The approval daemon.
 pub mod approval;
 // The agents' resolver, and the CA of this install.
