@@ -23,6 +23,9 @@ use crate::ipc::gate::{AskError, GateClient, GateReply, GateRequest, PreparedRun
 use crate::names::AgentName;
 use crate::privileges::PrivilegeError;
 
+pub use self::mounts::JAVA_STORES;
+pub use self::trust::DIRECTORY as TRUST_DIRECTORY;
+
 /// Exit code when the command was not started and shield is the reason.
 pub const NOT_STARTED: u8 = 125;
 /// Exit code when the command exists and cannot be executed.

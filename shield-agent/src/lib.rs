@@ -13,12 +13,14 @@ pub mod privileges;
 pub mod cli;
 // The supervisor, the processes it starts, and `shield run`.
 pub mod daemon;
-pub mod role;
+pub mod health;
 pub mod launch;
+pub mod role;
 // The kernel half.
 pub mod capture;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
+pub mod worker;
 // The approval daemon.
 pub mod approval;
 // The agents' resolver, and the CA of this install.

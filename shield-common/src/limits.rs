@@ -20,6 +20,7 @@ pub const PROBE_GREETING: &str = "agent.shield ";
 /// IPv4 address `shield.internal` resolves to, from the benchmarking range (RFC 2544) that is never routed: a
 /// connection to it only ever meets the worker.
 pub const INTERNAL_ADDRESS: [u8; 4] = [198, 18, 0, 1];
+
 /// Network namespaces one agent can be served in at a time.
 pub const NETNS_MAX: u32 = 64;
 

@@ -19,9 +19,7 @@ use super::roles::{Role, RoleError};
 use super::users::RoleUsers;
 use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
-use crate::ipc::supervisor::{
-    ApproverConfig, Duty, FromApproverRole, SignerReady, ToApproverRole,
-};
+use crate::ipc::supervisor::{ApproverConfig, Duty, FromApproverRole, SignerReady, ToApproverRole};
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
 use crate::names::AgentName;
 use crate::role::RoleKind;
@@ -127,7 +125,10 @@ impl Crew {
 
     /// The next thing a role says; `Lost` is the last.
     pub async fn next(&mut self) -> FromCrew {
-        self.heard.recv().await.expect("a listener says `Lost` before it ends, and the crew is not asked again")
+        self.heard
+            .recv()
+            .await
+            .expect("a listener says `Lost` before it ends, and the crew is not asked again")
     }
 
     /// Why a role is gone.
@@ -178,6 +179,13 @@ impl Crew {
         if self.tell_approver(ToApproverRole::Drain).await.is_ok() {
             let drained = |said: &FromCrew| matches!(said, FromCrew::Approver(FromApproverRole::Drained));
             self.heard_within(within, drained).await;
+        }
+    }
+
+    /// Ends every role now; whatever matters is durable.
+    pub async fn end(mut self) {
+        for role in [&mut self.worker, &mut self.approver, &mut self.signer] {
+            role.end().await;
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! state_dir      root:approver 1771  the approver makes its files here and cannot touch others' (sticky)
 //! state_dir/ca   signer        0700  the CA's key
+//! state_dir/gates root         0700  which cgroup each gate belongs to
 //! run_dir        root          0711  sockets, each root's alone
 //! run_dir/trust  root          0755  what agents trust: public
 //! ```
@@ -30,6 +31,8 @@ const ROOT: RoleUser = RoleUser { uid: 0, gid: 0 };
 pub struct Folders {
     /// The CA's directory.
     pub ca: PathBuf,
+    /// The directory of the gates' records.
+    pub gates: PathBuf,
     /// The trust files' directory.
     pub trust: PathBuf,
 }
@@ -54,11 +57,15 @@ pub enum FolderError {
 
 /// Makes the directories, or sets them right.
 pub fn prepare(config: &Config, users: &RoleUsers) -> Result<Folders, FolderError> {
-    let folders =
-        Folders { ca: config.state_dir.join("ca"), trust: config.run_dir.join(crate::launch::TRUST_DIRECTORY) };
+    let folders = Folders {
+        ca: config.state_dir.join("ca"),
+        gates: config.state_dir.join("gates"),
+        trust: config.run_dir.join(crate::launch::TRUST_DIRECTORY),
+    };
     let store_keeper = RoleUser { uid: 0, gid: users.approver.gid };
     directory(&config.state_dir, STATE, store_keeper)?;
     directory(&folders.ca, PRIVATE, users.signer)?;
+    directory(&folders.gates, PRIVATE, ROOT)?;
     if let Some(place) = store_directory(&config.store_url).filter(|place| !place.exists()) {
         directory(&place, PRIVATE, users.approver)?;
     }
@@ -89,11 +96,8 @@ fn directory(path: &Path, mode: u32, owner: RoleUser) -> Result<(), FolderError>
 fn passable(path: &Path) -> Result<(), FolderError> {
     for above in path.ancestors().skip(1) {
         let mode = fs::metadata(above).map(|metadata| metadata.mode());
-        let mode = mode.map_err(|source| FolderError::Directory {
-            act: "examine",
-            path: above.to_owned(),
-            source,
-        })?;
+        let mode =
+            mode.map_err(|source| FolderError::Directory { act: "examine", path: above.to_owned(), source })?;
         if mode & 0o001 == 0 {
             return Err(FolderError::Impassable(above.to_owned()));
         }

@@ -124,7 +124,8 @@ impl Gates {
 
     fn adopt(&mut self, agent: &AgentName) -> Result<(), GateError> {
         let cgroups = self.cgroups.of(agent);
-        let record = self.record(agent).unwrap_or(Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run });
+        let record =
+            self.record(agent).unwrap_or(Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run });
         let over = match record.kind {
             AgentKind::Run => !cgroup::is_populated(&record.cgroup),
             AgentKind::Attached => !record.cgroup.exists(),
@@ -261,7 +262,13 @@ impl Gates {
         made
     }
 
-    fn serve(&mut self, mut gate: Gate, kind: AgentKind, client: bool, netns: &File) -> Result<(), GateError> {
+    fn serve(
+        &mut self,
+        mut gate: Gate,
+        kind: AgentKind,
+        client: bool,
+        netns: &File,
+    ) -> Result<(), GateError> {
         let mut helper = Command::new(super::roles::OURSELVES);
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;

@@ -98,6 +98,13 @@ impl Role {
         Arc::clone(&self.channel)
     }
 
+    /// Kills the process and waits until it is gone: two approvers must never write one store.
+    pub async fn end(&mut self) {
+        if let Err(error) = self.child.kill().await {
+            tracing::warn!("the {} could not be ended: {error}", self.kind);
+        }
+    }
+
     /// Why the channel broke. It is nearly always a process that has ended: its exit status says more.
     pub async fn fate(&mut self, error: FrameError) -> RoleError {
         match timeout(Duration::from_secs(1), self.child.wait()).await {

@@ -6,6 +6,9 @@
 use nix::errno::Errno;
 use nix::unistd::{Uid, User};
 
+/// Names of the users a package makes: the worker's, the approver's, the signer's.
+pub const NAMES: [&str; 3] = ["shield-proxy", "shield-approver", "shield-signer"];
+
 /// The roles' users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoleUsers {
@@ -50,10 +53,15 @@ pub enum RoleUserError {
 /// Looks the three users up.
 pub fn find() -> Result<RoleUsers, RoleUserError> {
     Ok(RoleUsers {
-        worker: role_user("shield-proxy", 64101)?,
-        approver: role_user("shield-approver", 64102)?,
-        signer: role_user("shield-signer", 64103)?,
+        worker: role_user(NAMES[0], 64101)?,
+        approver: role_user(NAMES[1], 64102)?,
+        signer: role_user(NAMES[2], 64103)?,
     })
+}
+
+/// Whether the host has a user of that name.
+pub fn exists(name: &str) -> bool {
+    User::from_name(name).is_ok_and(|user| user.is_some())
 }
 
 fn role_user(name: &'static str, fallback: u32) -> Result<RoleUser, RoleUserError> {

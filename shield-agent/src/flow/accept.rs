@@ -11,12 +11,16 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use shield_common::limits::{PROBE_ADDRESS, PROBE_PORT};
+use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 use shield_common::original::Original;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::flow::origin::{Caller, Destination};
 use crate::names::AgentName;
 use forbidden::{Forbidden, ForbiddenAddress};
+
+const DNS_PORT: u16 = 53;
 
 /// Where the kernel's records of accepted sockets are looked up.
 pub trait Originals: Send + Sync {
@@ -57,6 +61,8 @@ pub enum Accepted {
     Flow(Flow),
     /// The launcher asks whether the gate works.
     Probe,
+    /// DNS over TCP, whichever server was asked: our resolver answers.
+    Dns,
 }
 
 /// Why an accepted socket is closed at once.
@@ -80,6 +86,29 @@ pub fn identify(gate: &Gate, forbidden: &Forbidden, socket: BorrowedFd<'_>) -> R
     if original == SocketAddr::from((PROBE_ADDRESS, PROBE_PORT)) {
         return Ok(Accepted::Probe);
     }
+    if original.port() == DNS_PORT {
+        return Ok(Accepted::Dns);
+    }
     forbidden.check(original)?;
     Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller: caller::describe(&record), original }))
+}
+
+/// Tells the launcher that its probe came through the gate of `agent`.
+pub async fn answer_probe(mut socket: TcpStream, agent: &AgentName) {
+    let line = format!("{PROBE_GREETING}{agent}\n");
+    // A launcher that is gone needs no answer.
+    let _ = socket.write_all(line.as_bytes()).await;
+    let _ = socket.shutdown().await;
+}
+
+/// Closes a socket that is not served, at once and with a reset: nothing was read from it.
+pub fn turn_away(socket: TcpStream, agent: &AgentName, why: &NotServed) {
+    tracing::warn!(%agent, error = why as &dyn std::error::Error, "a connection was closed unserved");
+    reset(&socket);
+}
+
+/// Makes the coming close of a socket a reset, so that its other side fails at once instead of waiting.
+pub fn reset(socket: &TcpStream) {
+    // On failure the close is an ordinary one.
+    let _ = socket.set_zero_linger();
 }

@@ -7,6 +7,7 @@ pub mod hello;
 pub mod leaf;
 pub mod signer;
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
+use crate::flow::accept::Flow;
 use crate::flow::http::host::{self, BadHost};
 use leaf::{Leaves, NoLeaf};
 
@@ -144,5 +146,19 @@ async fn finish(
             Ok(Opened::Tls { stream: Box::new(stream), name, h2 })
         }
         Err(source) => Err(DecryptError::Handshake { name, source }),
+    }
+}
+
+/// Says in the log why a flow was not served. The agent sees an alert or a closed connection.
+pub fn report(flow: &Flow, why: &DecryptError) {
+    let (agent, original) = (&flow.agent, flow.original);
+    match why {
+        DecryptError::Closed | DecryptError::Socket(_) => {
+            tracing::debug!(%agent, %original, error = why as &dyn Error, "a connection ended early");
+        }
+        DecryptError::Leaf { .. } => {
+            tracing::error!(%agent, %original, error = why as &dyn Error, "a connection was not served");
+        }
+        _ => tracing::info!(%agent, %original, error = why as &dyn Error, "a connection was not served"),
     }
 }

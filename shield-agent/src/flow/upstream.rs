@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE};
+use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use tokio::time::timeout;
 
@@ -133,6 +133,7 @@ fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, Upst
 fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     if h2 {
         *message.version_mut() = Version::HTTP_2;
+        message.headers_mut().remove(HOST);
         let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
         if message.headers().get(CONTENT_TYPE).is_some_and(grpc) {
             // gRPC servers may insist on it; it concerns this connection only.
@@ -147,5 +148,5 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     }
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
-    message.headers_mut().remove(CONTENT_LENGTH);
+    message.headers_mut().remove(TE);
 }

@@ -25,7 +25,7 @@ const SYSTEM_BUNDLES: &[&str] = &[
 ];
 
 /// Where distributions keep Java's trust store.
-pub(super) const JAVA_STORES: &[&str] = &["/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"];
+pub const JAVA_STORES: &[&str] = &["/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"];
 
 /// Enters a mount namespace of our own in which the agent sees `content` as the host's roots.
 pub(super) fn enter(prepared: &PreparedRun, content: &TrustContent) -> Result<Trusted, LaunchError> {

@@ -10,7 +10,7 @@ use super::environment::{ADDING, REPLACING, ROOTS_DIRECTORY};
 use crate::ipc::gate::TrustFiles;
 
 /// Directory of the trust files inside `run_dir`, the same for the agent as for the host.
-pub(super) const DIRECTORY: &str = "trust";
+pub const DIRECTORY: &str = "trust";
 
 /// Longest file read as a list of roots: a host's whole bundle is a quarter of it.
 const MAX_ROOTS: u64 = 4 << 20;

@@ -85,6 +85,11 @@ impl Recorder {
         self.until(|window| (window.durable >= seq).then_some(())).await
     }
 
+    /// Takes the record of something that was refused before any rule was asked; nothing waits for it to be durable.
+    pub async fn note(&self, record: ExchangeRecord) -> Result<(), Unrecorded> {
+        self.admit(record).await.map(drop)
+    }
+
     /// Takes how an accepted exchange ended. Never waits.
     pub fn finished(&self, outcome: ExchangeOutcome) {
         let mut window = self.lock();

@@ -2,11 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use ::http::response::Parts;
 use ::http::{HeaderMap, Response};
 use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::timeout;
 
 use super::error::UpstreamError;
 use super::pool::Lease;
@@ -28,12 +31,12 @@ pub struct AnswerBody {
     ended: bool,
 }
 
-/// An answer that was read to its end.
+/// An answer as far as it was read.
 pub enum Collected {
     /// All of it.
     Whole(StoredResponse),
-    /// It is longer than `limit`: everything but the body.
-    TooLong(StoredResponse),
+    /// Everything but the body, and why that is not kept.
+    HeadOnly(StoredResponse, String),
 }
 
 impl Answer {
@@ -54,32 +57,37 @@ impl Answer {
         (self.head, self.body)
     }
 
-    /// Reads the body to its end, keeping at most `limit` bytes of it.
-    pub async fn collect(mut self, limit: usize) -> Result<Collected, UpstreamError> {
-        let mut body = BytesMut::new();
-        let mut whole = true;
-        while let Some(frame) = next_frame(&mut self.body).await {
-            let Ok(data) = frame.map_err(UpstreamError::BrokeOff)?.into_data() else { continue };
-            whole &= body.len() + data.len() <= limit;
-            if whole {
-                body.extend_from_slice(&data);
-            }
-        }
-        let headers = self.head.headers.iter();
-        let stored = StoredResponse {
-            status: self.head.status.as_u16(),
-            headers: headers
-                .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() })
-                .collect(),
-            body: if whole { body.freeze() } else { Bytes::new() },
-            verified_name: self.verified_name,
+    /// Reads the body to its end; gives up on it when it is longer than `limit` bytes or takes longer than `within`.
+    pub async fn collect(mut self, limit: usize, within: Duration) -> Result<Collected, UpstreamError> {
+        let (body, why) = match timeout(within, read_body(&mut self.body, limit)).await {
+            Ok(Ok(Some(body))) => (body, None),
+            Ok(Ok(None)) => (Bytes::new(), Some(format!("it is longer than {limit} bytes"))),
+            Ok(Err(error)) => return Err(UpstreamError::BrokeOff(error)),
+            Err(_elapsed) => (Bytes::new(), Some(format!("it did not end within {within:?}"))),
         };
-        Ok(if whole { Collected::Whole(stored) } else { Collected::TooLong(stored) })
+        let headers = self.head.headers.iter();
+        let headers = headers
+            .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() });
+        let (status, headers) = (self.head.status.as_u16(), headers.collect());
+        let stored = StoredResponse { status, headers, body, verified_name: self.verified_name };
+        Ok(match why {
+            None => Collected::Whole(stored),
+            Some(why) => Collected::HeadOnly(stored, why),
+        })
     }
 }
 
-async fn next_frame(body: &mut AnswerBody) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+/// The whole body, or `None` when it is longer than `limit`.
+async fn read_body(body: &mut AnswerBody, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole.freeze()))
 }
 
 /// Takes out what concerned only the connection to the upstream.
