@@ -13,3 +13,6 @@ pub mod capture;
 pub mod flow;
 // The approval daemon.
 pub mod approval;
+// The agents' resolver, and the CA of this install.
+pub mod dns;
+pub mod signer;

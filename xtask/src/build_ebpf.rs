@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::project;
+
 const OBJECT: &str = "shield-agent/src/capture/gate.bpf.o";
 const MANIFEST: &str = "shield-agent/src/capture/gate.bpf.json";
 /// What the object is made of: the programs, their lock file and settings, and the types they share.
@@ -22,7 +24,7 @@ const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
 /// Rebuilds the object with whichever toolchain is here, and its manifest.
 pub(crate) fn build() -> Result<()> {
-    let root = root();
+    let root = project::root();
     let linker = linker_version()?;
     let toolchain = Toolchain::find()?;
     println!("Building the kernel programs with {} and {linker}", toolchain.version);
@@ -41,7 +43,7 @@ pub(crate) fn build() -> Result<()> {
 
 /// Fails when the committed object was not built from the sources beside it.
 pub(crate) fn check_object() -> Result<()> {
-    let root = root();
+    let root = project::root();
     let text = fs::read_to_string(root.join(MANIFEST)).with_context(|| format!("cannot read {MANIFEST}"))?;
     let manifest: Value = serde_json::from_str(&text).with_context(|| format!("{MANIFEST} is not JSON"))?;
     let object = fs::read(root.join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
@@ -112,7 +114,7 @@ impl Toolchain {
 
     /// Compiles and links; gives the object's path.
     fn build(&self, root: &Path) -> Result<PathBuf> {
-        let target = target(root).join("ebpf");
+        let target = project::target().join("ebpf");
         let mut cargo = Command::new(&self.cargo[0]);
         cargo.args(&self.cargo[1..]).args(["build", "--release", "--locked", "--target", TARGET]);
         cargo.arg("--target-dir").arg(&target).current_dir(root.join("shield-ebpf"));
@@ -175,14 +177,6 @@ fn output_of(command: &[OsString], arguments: &[&str]) -> Option<String> {
 
 fn own_cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
-}
-
-fn target(root: &Path) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
 /// One digest over every source file, its name included.

@@ -1,3 +1,8 @@
 //! From bytes to one canonical request: the only form that is judged, shown, hashed and sent.
 
 pub mod canonical;
+pub mod guard;
+pub mod head;
+pub mod host;
+pub mod parse;
+pub mod unclear;

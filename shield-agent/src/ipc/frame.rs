@@ -44,13 +44,21 @@ pub async fn write<M: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &M
 
 /// Reads one message; memory is only taken as bytes arrive.
 pub async fn read<M: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<M, FrameError> {
+    read_within(from, MAX_FRAME).await
+}
+
+/// Reads one message of at most `limit` bytes, on a channel where nothing long is ever said.
+pub async fn read_within<M: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> Result<M, FrameError> {
     let length = match from.read_u32().await {
         Ok(length) => length as usize,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
         Err(error) => return Err(FrameError::Io(error)),
     };
-    if length > MAX_FRAME {
-        return Err(FrameError::TooLong(length, MAX_FRAME));
+    if length > limit {
+        return Err(FrameError::TooLong(length, limit));
     }
     let mut body = Vec::new();
     let read = from.take(length as u64).read_to_end(&mut body).await.map_err(FrameError::Io)?;

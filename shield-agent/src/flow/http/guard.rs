@@ -1,0 +1,337 @@
+//! A stream that hands on HTTP/1 messages only while they can be read in exactly one way.
+//!
+//! ```text
+//! Head ──clear──► Body(n) ─────────────► Head
+//!   │    └──────► Chunks ──last chunk──► Head
+//!   └─unclear─► refused: nothing more is handed on, the reader sees the end of the stream
+//! ```
+//! Everything that was read at once is checked before any of it is handed on, so a message that arrives whole and
+//! turns out bad was never seen by anyone.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::head::{self, Framing};
+use super::unclear::Unclear;
+
+/// Longest head, bytes.
+pub const MAX_HEAD: usize = 64 << 10;
+
+const READ_SIZE: usize = 8 << 10;
+
+/// See the module.
+pub struct Guard<S> {
+    stream: S,
+    state: State,
+    /// Checked bytes, then from `checked` on the beginning of a head that is not complete.
+    buffer: BytesMut,
+    checked: usize,
+    first: bool,
+    /// Whether the message under way was already handed on in part.
+    open: bool,
+    refused: Option<Refused>,
+}
+
+/// Why the guard stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong.
+    pub why: Unclear,
+    /// Whether the message's head was already handed on: then whoever reads its body answers.
+    pub under_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head { scanned: usize },
+    Body { left: u64 },
+    Chunks(Chunk),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunk {
+    Size { size: u64, digits: u8 },
+    SizeEnd { size: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    LastCr,
+    LastLf,
+}
+
+const CHUNKS: State = State::Chunks(Chunk::Size { size: 0, digits: 0 });
+const HEAD: State = State::Head { scanned: 0 };
+
+impl<S> Guard<S> {
+    /// Guards what is read from `stream`; what is written passes.
+    pub fn new(stream: S) -> Self {
+        let buffer = BytesMut::new();
+        Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, refused: None }
+    }
+
+    /// The stream itself, and why reading stopped if it was refused.
+    pub fn into_parts(self) -> (S, Option<Refused>) {
+        (self.stream, self.refused)
+    }
+
+    /// Checks what was added to the buffer since `checked`.
+    fn check(&mut self) -> Result<(), Unclear> {
+        while self.checked < self.buffer.len() {
+            let rest = &self.buffer[self.checked..];
+            let (state, used) = match self.state {
+                State::Head { scanned } => match end_of_head(rest, scanned, self.first)? {
+                    None => {
+                        self.state = State::Head { scanned: rest.len() };
+                        return Ok(());
+                    }
+                    Some(end) => {
+                        self.first = false;
+                        (after_head(head::check(&rest[..end])?), end)
+                    }
+                },
+                State::Body { left } => {
+                    let used = left.min(rest.len() as u64);
+                    (if left == used { HEAD } else { State::Body { left: left - used } }, used as usize)
+                }
+                State::Chunks(chunk) => after_chunk_bytes(chunk, rest)?,
+            };
+            (self.state, self.checked) = (state, self.checked + used);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, why: Unclear) {
+        self.refused = Some(Refused { why, under_way: self.open });
+        self.buffer.clear();
+        self.checked = 0;
+    }
+}
+
+/// The end of a head in `rest`, of which `scanned` bytes were seen before.
+fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>, Unclear> {
+    if first && !head::may_be_http(&rest[..rest.len().min(64)]) {
+        return Err(Unclear::NotHttp);
+    }
+    for (index, &byte) in rest.iter().enumerate().skip(scanned) {
+        let previous = index.checked_sub(1).map(|before| rest[before]);
+        if (byte == b'\n') != (previous == Some(b'\r')) {
+            let why = "a line does not end in exactly CR LF";
+            return Err(if first { not_http_or(rest, why) } else { Unclear::Ambiguous(why) });
+        }
+        if byte == b'\n' && index < 2 {
+            return Err(Unclear::Ambiguous("an empty line comes before the request line"));
+        }
+        if byte == b'\n' && rest[..=index].ends_with(b"\r\n\r\n") {
+            return Ok(Some(index + 1));
+        }
+    }
+    if rest.len() > MAX_HEAD { Err(Unclear::TooLong(MAX_HEAD)) } else { Ok(None) }
+}
+
+fn not_http_or(start: &[u8], why: &'static str) -> Unclear {
+    let line = start.split(|&c| c == b'\n' || c == b'\r').next().unwrap_or_default();
+    if line.windows(6).any(|part| part == b" HTTP/") { Unclear::Ambiguous(why) } else { Unclear::NotHttp }
+}
+
+fn after_head(framing: Framing) -> State {
+    match framing {
+        Framing::Length(0) => HEAD,
+        Framing::Length(left) => State::Body { left },
+        Framing::Chunked => CHUNKS,
+    }
+}
+
+/// Moves on over chunk framing; returns how many bytes were taken.
+fn after_chunk_bytes(chunk: Chunk, rest: &[u8]) -> Result<(State, usize), Unclear> {
+    let expect = |byte: u8, next: State, why| match rest[0] == byte {
+        true => Ok((next, 1)),
+        false => Err(Unclear::Ambiguous(why)),
+    };
+    match chunk {
+        Chunk::Size { size, digits } => match (char::from(rest[0]).to_digit(16), digits) {
+            (Some(digit), 0..=14) => {
+                let size = size << 4 | u64::from(digit);
+                Ok((State::Chunks(Chunk::Size { size, digits: digits + 1 }), 1))
+            }
+            (None, 1..) => expect(
+                b'\r',
+                State::Chunks(Chunk::SizeEnd { size }),
+                "a chunk's size is followed by something",
+            ),
+            _ => Err(Unclear::Ambiguous("a chunk's size is not a hexadecimal number")),
+        },
+        Chunk::SizeEnd { size } => {
+            let next = if size == 0 { Chunk::LastCr } else { Chunk::Data { left: size } };
+            expect(b'\n', State::Chunks(next), "a chunk's size does not end in CR LF")
+        }
+        Chunk::Data { left } => {
+            let used = left.min(rest.len() as u64);
+            let next = if left == used { Chunk::DataCr } else { Chunk::Data { left: left - used } };
+            Ok((State::Chunks(next), used as usize))
+        }
+        Chunk::DataCr => expect(b'\r', State::Chunks(Chunk::DataLf), "a chunk is longer than its size"),
+        Chunk::DataLf => expect(b'\n', CHUNKS, "a chunk does not end in CR LF"),
+        Chunk::LastCr => {
+            expect(b'\r', State::Chunks(Chunk::LastLf), "trailers in a request are not passed on")
+        }
+        Chunk::LastLf => expect(b'\n', HEAD, "the last chunk does not end in CR LF"),
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.checked > 0 {
+                let count = this.checked.min(out.remaining());
+                out.put_slice(&this.buffer[..count]);
+                this.buffer.advance(count);
+                this.checked -= count;
+                return Poll::Ready(Ok(()));
+            }
+            if this.refused.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            if let State::Body { left } = this.state {
+                return this.poll_read_body(cx, out, left);
+            }
+            this.buffer.reserve(READ_SIZE);
+            if ready!(tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match this.check() {
+                Ok(()) => this.open = !matches!(this.state, State::Head { .. }),
+                Err(why) => this.refuse(why),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// A body of known length needs no look: it goes straight into the reader's buffer.
+    fn poll_read_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(out.remaining());
+        let mut part = out.take(limit);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let (read, filled) = (part.filled().len(), part.initialized().len());
+        // SAFETY: `part` is the unfilled rest of `out`, and its first `filled` bytes were initialised just now.
+        unsafe { out.assume_init(filled) };
+        out.advance(read);
+        self.state = if read as u64 == left { HEAD } else { State::Body { left: left - read as u64 } };
+        self.open = left > read as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Writes `bytes` in parts of `step` and returns what came through and why it stopped.
+    async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Refused>) {
+        let (mut sender, receiver) = tokio::io::duplex(step);
+        let bytes = bytes.to_vec();
+        let writer = tokio::spawn(async move {
+            // The guard may hang up before everything is written.
+            let _ = sender.write_all(&bytes).await;
+        });
+        let mut guard = Guard::new(receiver);
+        let mut passed = Vec::new();
+        guard.read_to_end(&mut passed).await.unwrap();
+        let (stream, refused) = guard.into_parts();
+        drop(stream);
+        writer.await.unwrap();
+        (passed, refused)
+    }
+
+    #[tokio::test]
+    async fn clear_messages_pass_byte_for_byte_however_they_are_cut() {
+        let pipeline = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\
+            POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+            POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n\
+            GET /4 HTTP/1.1\r\nHost: a\r\n\r\n";
+        for step in [1, 2, 3, 7, 64, 4096] {
+            assert_eq!(through(pipeline, step).await, (pipeline.to_vec(), None), "cut into {step}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_an_unclear_message_that_arrives_whole_nothing_passes() {
+        let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let cases = [
+            format!("{chunked}3;x=y\r\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}3 \r\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}0x3\r\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}+3\r\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}\r\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}3\nabc\r\n0\r\n\r\n"),
+            format!("{chunked}3\r\nabcd\r\n0\r\n\r\n"),
+            format!("{chunked}3\r\nabc\n0\r\n\r\n"),
+            format!("{chunked}0\r\nX-Trailer: 1\r\n\r\n"),
+            format!("{chunked}0\r\n\rX"),
+            format!("{chunked}fffffffffffffffff\r\n"),
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            "GET / HTTP/1.1\nHost: a\n\n".into(),
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+        ];
+        for case in cases {
+            let (passed, refused) = through(case.as_bytes(), 4096).await;
+            assert_eq!(String::from_utf8_lossy(&passed), "", "{case:?}");
+            assert!(!refused.expect("refused").under_way, "{case:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_goes_bad_under_way_says_so() {
+        let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX";
+        let (passed, refused) = through(bytes, 3).await;
+        assert!(passed.starts_with(b"POST / HTTP/1.1\r\n"));
+        assert!(refused.expect("refused").under_way);
+    }
+
+    #[tokio::test]
+    async fn an_endless_head_is_cut_off() {
+        let mut bytes = b"GET / HTTP/1.1\r\nX: ".to_vec();
+        bytes.resize(MAX_HEAD + READ_SIZE, b'a');
+        let (passed, refused) = through(&bytes, 4096).await;
+        assert!(passed.is_empty());
+        assert_eq!(refused.expect("refused").why, Unclear::TooLong(MAX_HEAD));
+    }
+}

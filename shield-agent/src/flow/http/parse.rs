@@ -1,0 +1,270 @@
+//! The canonical head of a parsed request: names agree, nothing hop-by-hop, nothing two programs read differently.
+//!
+//! Both HTTP versions end here, so a request means the same whichever way it came. It never looks at a body.
+
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderName, Method, Uri, header};
+
+use super::canonical::{Header, RequestHead, Scheme};
+use super::host::{self, Authority};
+use super::unclear::Unclear;
+
+/// What is known of a flow before its requests are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// `https` when the flow is TLS.
+    pub scheme: Scheme,
+    /// The canonical name of the TLS session; `None` for plain HTTP.
+    pub name: Option<String>,
+    /// The port the program connected to.
+    pub port: u16,
+}
+
+/// Fields that belong to one connection and are never passed on, beside those `Connection` lists.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that are written anew from the canonical request or answered here.
+const REWRITTEN: [&str; 3] = ["content-length", "expect", "host"];
+
+/// The canonical head, or why there is none.
+pub fn canonical_head(parts: &Parts, opened: &Opened) -> Result<RequestHead, Unclear> {
+    refuse_tunnels(parts)?;
+    if parts
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(Unclear::Unsupported("an expectation other than 100-continue cannot be met"));
+    }
+    let authority = agreed_authority(parts, opened)?;
+    Ok(RequestHead {
+        scheme: opened.scheme,
+        host: authority.host,
+        port: opened.port,
+        method: parts.method.as_str().to_owned(),
+        target: target(&parts.method, &parts.uri)?,
+        headers: end_to_end(&parts.headers)?,
+    })
+}
+
+fn refuse_tunnels(parts: &Parts) -> Result<(), Unclear> {
+    if parts.method == Method::CONNECT {
+        return Err(Unclear::Unsupported("CONNECT does not pass; connect to the destination itself"));
+    }
+    let upgrades = parts
+        .headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&c| c == b','));
+    // An offer of h2c may be ignored, and clients go on in HTTP/1.1.
+    if upgrades.map(<[u8]>::trim_ascii).any(|name| !name.eq_ignore_ascii_case(b"h2c")) {
+        return Err(Unclear::Unsupported("WebSocket and other upgraded connections do not pass yet"));
+    }
+    Ok(())
+}
+
+/// The one authority of the request: `Host`, the target's authority, the TLS name and the port must agree.
+fn agreed_authority(parts: &Parts, opened: &Opened) -> Result<Authority, Unclear> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().map(|value| host::authority(value.as_bytes())).transpose()?;
+    if hosts.next().is_some() {
+        return Err(Unclear::Ambiguous("Host is given more than once"));
+    }
+    let target =
+        parts.uri.authority().map(|authority| host::authority(authority.as_str().as_bytes())).transpose()?;
+    if parts.uri.scheme_str().is_some_and(|scheme| scheme != opened.scheme.as_str()) {
+        return Err(Unclear::Ambiguous("the scheme of the target is not that of the connection"));
+    }
+    let authority = match (host, target) {
+        (Some(host), Some(target)) if !same(&host, &target, opened) => {
+            return Err(Unclear::Ambiguous("Host and the authority of the target differ"));
+        }
+        (_, Some(authority)) | (Some(authority), None) => authority,
+        (None, None) => return Err(Unclear::Ambiguous("Host is missing")),
+    };
+    let name = opened.name.as_deref().unwrap_or(&authority.host);
+    let expected = Authority { host: name.to_owned(), port: Some(opened.port) };
+    match same(&authority, &expected, opened) {
+        true => Ok(authority),
+        false => Err(Unclear::Misdirected { asked: shown(&authority), opened: shown(&expected) }),
+    }
+}
+
+/// A port that is left out is the one the connection was opened to.
+fn same(one: &Authority, other: &Authority, opened: &Opened) -> bool {
+    one.host == other.host && one.port.unwrap_or(opened.port) == other.port.unwrap_or(opened.port)
+}
+
+fn shown(authority: &Authority) -> String {
+    match authority.port {
+        Some(port) => format!("{}:{port}", authority.host),
+        None => authority.host.clone(),
+    }
+}
+
+fn target(method: &Method, uri: &Uri) -> Result<String, Unclear> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if target == "*" && method == Method::OPTIONS {
+        return Ok(target.to_owned());
+    }
+    if !target.starts_with('/') {
+        return Err(Unclear::Ambiguous("the target is not a path"));
+    }
+    if !target.bytes().all(|c| c.is_ascii_graphic()) {
+        return Err(Unclear::Ambiguous("the target holds a byte that must be percent-encoded"));
+    }
+    check_path(target.split_once('?').map_or(target, |(path, _)| path))?;
+    Ok(target.to_owned())
+}
+
+/// Refuses paths that servers resolve differently before they route them.
+fn check_path(path: &str) -> Result<(), Unclear> {
+    let decoded_dots = path.to_ascii_lowercase().replace("%2e", ".");
+    if decoded_dots.split(['/', ';']).any(|segment| segment == "." || segment == "..") {
+        return Err(Unclear::Ambiguous("the path holds a dot segment"));
+    }
+    if path.contains('\\') || decoded_dots.contains("%5c") {
+        return Err(Unclear::Ambiguous("the path holds a backslash"));
+    }
+    let control = |pair: &[u8]| pair[0] == b'%' && (matches!(pair[1], b'0' | b'1') || &pair[1..] == b"7f");
+    if decoded_dots.as_bytes().windows(3).any(control) {
+        return Err(Unclear::Ambiguous("the path holds an encoded control byte"));
+    }
+    Ok(())
+}
+
+/// End-to-end fields in order, as they will be sent; cookie crumbs of HTTP/2 are put together again.
+fn end_to_end(fields: &HeaderMap) -> Result<Vec<Header>, Unclear> {
+    let listed = connection_options(fields);
+    let mut headers: Vec<Header> = Vec::with_capacity(fields.len());
+    for (name, value) in fields {
+        let name = name.as_str();
+        if REWRITTEN.contains(&name) || is_hop_by_hop(name) || listed.iter().any(|option| option == name) {
+            continue;
+        }
+        if value.as_bytes().iter().any(|&c| (c < b' ' && c != b'\t') || c == 0x7f) {
+            return Err(Unclear::Ambiguous("a field holds a control byte"));
+        }
+        let cookie =
+            if name == "cookie" { headers.iter_mut().find(|header| header.name == name) } else { None };
+        match cookie {
+            Some(cookie) => cookie.value.extend(b"; ".iter().chain(value.as_bytes())),
+            None => {
+                headers.push(Header { name: name.to_owned(), value: value.as_bytes().trim_ascii().to_vec() })
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// Whether a field belongs to one connection.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name)
+}
+
+/// Lower-case names that `Connection` lists: they belong to this connection too.
+pub fn connection_options(fields: &HeaderMap) -> Vec<HeaderName> {
+    let values = fields.get_all(header::CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|&c| c == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::Request;
+
+    use super::*;
+
+    fn https() -> Opened {
+        Opened { scheme: Scheme::Https, name: Some("api.example.com".into()), port: 443 }
+    }
+
+    fn head(uri: &str, fields: &[(&str, &str)]) -> Result<RequestHead, Unclear> {
+        let mut request = Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        canonical_head(&request.body(()).unwrap().into_parts().0, &https())
+    }
+
+    const HOST: (&str, &str) = ("host", "API.example.com");
+
+    #[test]
+    fn connection_fields_stay_behind_and_the_rest_keeps_its_order() {
+        let fields = [
+            HOST,
+            ("x-b", "1"),
+            ("connection", "close, X-Private"),
+            ("x-private", "secret"),
+            ("te", "trailers"),
+            ("expect", "100-continue"),
+            ("cookie", "a=1"),
+            ("x-a", "2"),
+            ("x-b", "3"),
+            ("cookie", "b=2"),
+        ];
+        let head = head("/x?y=1", &fields).unwrap();
+        let sent: Vec<_> = head.headers.iter().map(|h| (h.name.as_str(), h.value.as_slice())).collect();
+        assert_eq!(sent, [("x-b", &b"1"[..]), ("x-b", b"3"), ("cookie", b"a=1; b=2"), ("x-a", b"2")]);
+        assert_eq!(head.url(), "https://api.example.com/x?y=1");
+    }
+
+    #[test]
+    fn every_name_of_a_request_must_agree() {
+        assert!(head("https://api.example.com/x", &[]).is_ok(), "an :authority is enough");
+        assert!(head("https://api.example.com:443/x", &[HOST]).is_ok());
+        let misdirected = |result| matches!(result, Err(Unclear::Misdirected { .. }));
+        assert!(misdirected(head("/x", &[("host", "other.example.com")])));
+        assert!(misdirected(head("https://other.example.com/x", &[])));
+        assert!(misdirected(head("/x", &[("host", "api.example.com:8443")])));
+        let ambiguous = |result| matches!(result, Err(Unclear::Ambiguous(_)));
+        assert!(ambiguous(head("https://api.example.com/x", &[("host", "other.example.com")])));
+        assert!(ambiguous(head("http://api.example.com/x", &[HOST])));
+        assert!(ambiguous(head("/x", &[HOST, HOST])));
+        assert!(ambiguous(head("/x", &[])));
+        assert!(matches!(head("/x", &[("host", "me@api.example.com")]), Err(Unclear::Host(_))));
+        assert!(matches!(head("https://me@api.example.com/x", &[HOST]), Err(Unclear::Host(_))));
+    }
+
+    #[test]
+    fn a_path_servers_resolve_differently_is_refused() {
+        let paths = [
+            "/a/../b",
+            "/a/./b",
+            "/..",
+            "/a/%2e%2E/b",
+            "/a/.%2e/b",
+            "/a;x/..;y/b",
+            "/a\\b",
+            "/a%5cb",
+            "/a%00",
+            "/a%0d%0ab",
+        ];
+        for path in paths {
+            assert!(matches!(head(path, &[HOST]), Err(Unclear::Ambiguous(_))), "{path}");
+        }
+        for path in ["/a..b/c.", "/@scope%2fname", "/a//b", "/a?x=../y%00", "/.well-known/x", "/a;v=1/b"] {
+            assert_eq!(head(path, &[HOST]).unwrap().target, path);
+        }
+    }
+
+    #[test]
+    fn upgrades_do_not_pass_but_an_offer_of_h2c_is_ignored() {
+        assert!(matches!(head("/", &[HOST, ("upgrade", "websocket")]), Err(Unclear::Unsupported(_))));
+        assert!(matches!(head("/", &[HOST, ("upgrade", "h2c, websocket")]), Err(Unclear::Unsupported(_))));
+        assert!(matches!(head("/", &[HOST, ("expect", "magic")]), Err(Unclear::Unsupported(_))));
+        let java =
+            [HOST, ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAE")];
+        assert_eq!(head("/", &java).unwrap().headers, []);
+    }
+}
