@@ -4,4 +4,7 @@
 
 pub mod netns;
 pub mod origin;
+pub mod proxy;
+pub mod sniffer;
 pub mod wait;
+pub mod world;
