@@ -1,1 +1,56 @@
-fn main() {}
+//! `cargo xtask`: the one door to building, testing, measuring and showing agent.shield.
+//!
+//! Few dependencies on purpose: on a fresh machine this is compiled before anything else.
+
+mod bench;
+mod build_ebpf;
+mod check;
+mod demo;
+mod needs;
+mod project;
+mod run;
+mod stages;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask demo [--auto]  show the whole product on real programs; --auto approves in a browser of its own
+cargo xtask test           install what is missing, then run everything CI runs
+cargo xtask check          the quick half: format, lints, tidy, policies
+cargo xtask tidy           the rules of this repository that no compiler knows
+cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
+cargo xtask bench          what the gate costs, against the same client without it
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["demo"] => demo::show(demo::Reviewer::Person),
+        ["demo", "--auto"] => demo::show(demo::Reviewer::Browser),
+        ["test"] => test::everything(),
+        ["check"] => check::quick(),
+        ["tidy"] => tidy::repository(),
+        ["build-ebpf"] => build_ebpf::build(),
+        ["bench"] => bench::measure(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("cargo xtask knows no `{}`:\n{HELP}", words.join(" ")),
+    }
+}

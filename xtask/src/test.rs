@@ -1,0 +1,46 @@
+//! `cargo xtask test`: everything CI runs, in debug builds, from one build of the workspace.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::run::{cargo, command};
+use crate::stages::Stages;
+use crate::{check, needs, project};
+
+/// Installs what is missing, then runs every stage.
+pub(crate) fn everything() -> Result<()> {
+    needs::for_test()?;
+    let mut stages = Stages::new()?;
+    check::add_to(&mut stages);
+    let built = stages.commands(
+        "build",
+        [
+            cargo(&["build", "--quiet", "--workspace", "--bins", "--locked"]),
+            cargo(&["test", "--quiet", "--workspace", "--no-run", "--locked"]),
+        ],
+    );
+    if built {
+        stages.commands("policies", [policy_tests()?]);
+        stages.commands("unit", [cargo(&["test", "--quiet", "--workspace", "--lib", "--bins", "--locked"])]);
+        for target in ["host", "clients", "console", "faults"] {
+            stages.commands(target, [end_to_end(target)]);
+        }
+    }
+    stages.finish()
+}
+
+fn policy_tests() -> Result<std::process::Command> {
+    let mut test = command(project::binary("debug", "shield"), &["policy", "test"]);
+    let mut files: Vec<_> = std::fs::read_dir(project::root().join("policies"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension() == Some(Path::new("yaml").as_os_str()))
+        .collect();
+    files.sort();
+    test.args(files);
+    Ok(test)
+}
+
+fn end_to_end(target: &'static str) -> std::process::Command {
+    cargo(&["test", "--quiet", "--package", "shield-tests", "--locked", "--test", target])
+}
