@@ -242,6 +242,9 @@ impl Supervisor {
                 self.sweep_gates(crew).await
             }
             FromSocket::Ask { request, netns, cgroup, reply } => {
+                if reply.is_closed() {
+                    return Ok(());
+                }
                 if self.gates.owner_of(&cgroup).is_some() {
                     let reason = peer::NotPermitted::Agent.to_string();
                     let _ = reply.send(GateReply::Refused { reason });

@@ -123,7 +123,8 @@ fn settle() -> Result<Belongings, RoleEnd> {
     let inherited = take_standard_input().map_err(RoleEnd::Descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let (start, descriptors, supervisor) = runtime.map_err(RoleEnd::Descriptors)?.block_on(async {
-        let channel = UnixStream::from_std(inherited).map_err(RoleEnd::Descriptors)?;
+        let not_a_channel = |error| RoleEnd::NotSpawned(FrameError::Io(error));
+        let channel = UnixStream::from_std(inherited).map_err(not_a_channel)?;
         let (start, descriptors) = fds::receive::<Start>(&channel).await.map_err(RoleEnd::NotSpawned)?;
         Ok::<_, RoleEnd>((start, descriptors, channel.into_std().map_err(RoleEnd::Descriptors)?))
     })?;

@@ -161,9 +161,15 @@ impl Gates {
         Ok(caveats(&place))
     }
 
-    /// Removes the gate of an attached cgroup.
+    /// Removes the gate of an attached cgroup, or one that could not be adopted.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let gated = self.gated.get(agent).ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
+        let Some(gated) = self.gated.get(agent) else {
+            if !Gate::pinned(&self.instance)?.contains(agent) {
+                return Err(GateError::NoSuchAgent(agent.clone()));
+            }
+            Gate::clear(&self.instance, agent)?;
+            return self.forget(agent);
+        };
         if gated.kind == AgentKind::Run && cgroup::is_populated(&gated.gate.cgroups().agent) {
             return Err(GateError::NotAttached(agent.clone()));
         }
@@ -237,8 +243,12 @@ impl Gates {
         })
     }
 
+    /// A name is also taken by a gate that could not be adopted: making another would have to open that one.
     fn refuse_taken(&self, agent: &AgentName) -> Result<(), GateError> {
-        if self.gated.contains_key(agent) { Err(GateError::NameInUse(agent.clone())) } else { Ok(()) }
+        if self.gated.contains_key(agent) || Gate::pinned(&self.instance)?.contains(agent) {
+            return Err(GateError::NameInUse(agent.clone()));
+        }
+        Ok(())
     }
 
     /// Attaches and serves, or leaves nothing behind.

@@ -23,7 +23,7 @@ use crate::names::AgentName;
 const MAX_CONNECTIONS: usize = 1024;
 
 /// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What comes out of the socket.
 #[derive(Debug)]

@@ -55,7 +55,7 @@ fn execute(
     let mut source = Command::new(program).args(arguments).env_clear().envs(env).exec();
     // A directory of PATH that the agent may not enter hides that no other has the program.
     if missing && source.kind() == io::ErrorKind::PermissionDenied {
-        source = io::ErrorKind::NotFound.into();
+        source = io::Error::from_raw_os_error(libc::ENOENT);
     }
     Err(LaunchError::Exec { command: program.into(), source })
 }

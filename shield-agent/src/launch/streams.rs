@@ -76,7 +76,7 @@ impl Streams {
             if stream == Stream::Input {
                 drop(reader);
                 // Ends with the process: nobody waits for input that may never come.
-                thread::spawn(move || io::copy(&mut &ours, &mut &writer));
+                thread::spawn(move || copy_input(ours, writer));
             } else {
                 drop(writer);
                 let ended = ended.try_clone().map_err(failed())?;
@@ -148,6 +148,17 @@ fn is_socket(descriptor: BorrowedFd<'_>) -> Kind {
     }
 }
 
+/// Copies piece by piece: `io::copy` would splice, and a splice from a local socket waits for more than there is.
+fn copy_input(mut from: File, mut to: PipeWriter) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match from.read(&mut chunk)? {
+            0 => return Ok(()),
+            read => to.write_all(&chunk[..read])?,
+        }
+    }
+}
+
 /// Copies until the agent has closed its end, or has ended and nothing is left: what it started may keep the pipe.
 fn copy_output(mut from: PipeReader, mut to: File, ended: &PipeReader) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
@@ -182,6 +193,17 @@ mod tests {
         assert_eq!(is_socket(local.as_fd()), Kind::Local);
         assert_eq!(is_socket(TcpListener::bind("127.0.0.1:0").unwrap().as_fd()), Kind::Network);
         assert_eq!(is_socket(File::open("/dev/null").unwrap().as_fd()), Kind::NoSocket);
+    }
+
+    #[test]
+    fn a_line_of_input_arrives_before_the_next_one_is_typed() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (agent, to) = io::pipe().unwrap();
+        thread::spawn(move || copy_input(File::from(OwnedFd::from(theirs)), to));
+        ours.write_all(b"yes\n").unwrap();
+        let mut line = [0; 4];
+        (&agent).read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"yes\n");
     }
 
     #[test]
