@@ -16,6 +16,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
+        ["check"] => check(),
         ["listeners"] => Ok(listeners::helper_main()?),
         ["own", instance, agent, proxy] => own(instance, agent.into(), proxy.into()),
         ["enter", cgroup, ref command @ ..] => enter(cgroup.as_ref(), Inherited::Closed, command),
@@ -25,6 +26,15 @@ fn main() -> Result<()> {
         ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
         _ => bail!("unknown act {words:?}"),
     }
+}
+
+/// Says what this host lacks.
+fn check() -> Result<()> {
+    if let Err(error) = capture::check_host() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 /// Attaches a gate, says so, and waits to be killed.

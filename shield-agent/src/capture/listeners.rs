@@ -61,7 +61,8 @@ enum Answer {
 
 /// Opens an agent's sockets in `netns` through a helper: `helper` is a command that calls [`helper_main`].
 ///
-/// Blocks until the helper is gone, for ten seconds at most.
+/// The gate has to be attached first: sockets from before it lack the mark its hooks look for, and nothing is sent
+/// to them. Blocks until the helper is gone, for ten seconds at most.
 pub fn open(
     mut helper: Command,
     proxy_cgroup: &Path,
