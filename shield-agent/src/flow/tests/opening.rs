@@ -1,6 +1,7 @@
 //! How connections begin: what is served, what is closed, and what is told apart.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -128,15 +129,15 @@ async fn a_policy_that_does_not_compile_leaves_the_running_one_in_force() {
 #[tokio::test]
 async fn a_drain_tells_who_waits_where_it_stands_and_ends_the_worker() {
     let origin = Origin::https().await;
-    let world = World::start(&origin.root).await;
+    let hour = Duration::from_secs(3600);
+    let world = World::with(&origin.root, |config| config.hold_wait = hour).await;
     let mut idle = world.https(origin.address).await;
     assert_eq!(idle.send("GET", &origin.host(), "/", "").await.status, 200);
     let mut held = world.https(origin.address).await;
     let host = origin.host();
     let asking = tokio::spawn(async move { held.send("DELETE", &host, "/1", "").await });
     world.approver.take_hold(HoldId(ulid::Ulid(1))).await;
-    let within = std::time::Duration::from_secs(30);
-    fds::send(&world.supervisor, &ToWorker::Drain { within }, &[]).await.unwrap();
+    fds::send(&world.supervisor, &ToWorker::Drain { within: hour }, &[]).await.unwrap();
     let (message, _) = fds::receive(&world.supervisor).await.unwrap();
     assert!(matches!(message, FromWorker::Drained));
     world.ended().await.unwrap();
