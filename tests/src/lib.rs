@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows how the product works inside: it sees what a user, an agent and a server would see.
 
+pub mod client;
 pub mod netns;
 pub mod origin;
 pub mod wait;
+pub mod world;
