@@ -36,6 +36,8 @@ pub const PATIENT_PATH: &str = "/patient/";
 pub struct Origin {
     /// What arrived.
     pub ledger: Ledger,
+    /// Where it listens.
+    pub address: Ipv4Addr,
     /// PEM of the CA its certificate chains to.
     pub ca_pem: String,
     /// Folder its git repositories are in.
@@ -71,7 +73,7 @@ impl Origin {
             });
         })?;
         is_ready.recv().context("the origin's thread died")??;
-        Ok(Self { ledger, ca_pem, repositories: repositories.into(), paused, _running: running })
+        Ok(Self { ledger, address, ca_pem, repositories: repositories.into(), paused, _running: running })
     }
 
     /// From now on requests under [`PATIENT_PATH`] arrive but are not answered.

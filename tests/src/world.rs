@@ -64,6 +64,11 @@ impl World {
         self.dir.path()
     }
 
+    /// The origin's address with a port, for clients that resolve no name.
+    pub fn address(&self, port: u16) -> String {
+        format!("{}:{port}", self.origin.address)
+    }
+
     /// A `shield` command of this world's instance.
     pub fn shield(&self, arguments: &[&str]) -> Command {
         self.daemon.shield(&self.place, arguments)
