@@ -134,6 +134,8 @@ pub fn tool(name: &str) -> PathBuf {
 fn start(place: &Netns, config: &Path) -> Result<Child> {
     let mut command = place.command(tool("shield"));
     command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
+    // Ctrl-C at a terminal is for whoever made this world; the daemon is stopped in its turn.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().context("cannot start shield: build the workspace first")?;
     let stderr = child.stderr.take().context("stderr is piped")?;
     let mut log = fs::File::options().create(true).append(true).open(log_of(config))?;

@@ -17,7 +17,8 @@ pub struct Settings {
     pub hold_wait: String,
     /// The policy file's text.
     pub policy: String,
-    number: u32,
+    /// Tells the worlds of one process apart: addresses and ports come from it.
+    pub number: u32,
 }
 
 /// The pair of interfaces a world's daemon reaches its origin through.
