@@ -7,6 +7,8 @@ pub mod config;
 pub mod names;
 // The processes and what they say to each other.
 pub mod ipc;
+// The kernel half.
+pub mod capture;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
 // The approval daemon.

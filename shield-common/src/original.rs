@@ -33,10 +33,6 @@ pub struct Original {
     pub comm: [u8; COMM_LEN],
 }
 
-// SAFETY: `Original` is `repr(C)`, `Copy`, has no padding (see the size test) and no invalid bit patterns.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Original {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

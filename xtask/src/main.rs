@@ -3,6 +3,7 @@
 //! Few dependencies on purpose: on a fresh machine this is compiled before anything else.
 
 mod bench;
+mod build_ebpf;
 mod check;
 mod demo;
 mod needs;
@@ -21,6 +22,7 @@ cargo xtask demo [--auto]  show the whole product on real programs; --auto appro
 cargo xtask test           install what is missing, then run everything CI runs
 cargo xtask check          the quick half: format, lints, tidy, policies
 cargo xtask tidy           the rules of this repository that no compiler knows
+cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
 cargo xtask bench          what the gate costs, against the same client without it
 ";
 
@@ -43,6 +45,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["test"] => test::everything(),
         ["check"] => check::quick(),
         ["tidy"] => tidy::repository(),
+        ["build-ebpf"] => build_ebpf::build(),
         ["bench"] => bench::measure(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -1,0 +1,23 @@
+//! The kernel half, seen from user space: gate an agent's cgroup, and keep it gated.
+//!
+//! Everything here belongs to the supervisor but [`originals`], which the worker uses, and the helper's half of
+//! [`listeners`]. Nothing here reads from a network. Dropping a [`Gate`] never opens it: what is attached stays
+//! attached until [`Gate::detach`], whatever becomes of this process.
+
+pub mod host;
+
+pub mod cgroup;
+pub mod gate;
+pub mod listeners;
+pub mod originals;
+
+mod error;
+mod object;
+mod pins;
+mod sys;
+
+pub use cgroup::{AgentCgroups, Cgroups};
+pub use error::CaptureError;
+pub use gate::{Broken, Gate};
+pub use host::check_host;
+pub use listeners::Listeners;

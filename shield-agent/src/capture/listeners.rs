@@ -1,0 +1,244 @@
+//! The sockets an agent is served on: opened in its network namespace by a helper process that lives for a moment.
+//!
+//! A helper, because only a process can be in a cgroup and a network namespace: the sockets have to be born in both.
+//! Sockets keep the cgroup they were created in, accepted ones that of their listener, and the hook that claims
+//! records is attached there. The supervisor itself never leaves its own.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, listen,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+};
+use nix::sys::time::TimeVal;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shield_common::limits::NAMESERVERS;
+use shield_common::served::Served;
+
+use super::cgroup;
+use super::error::CaptureError;
+use super::sys;
+
+/// An agent's sockets in one network namespace. All are non-blocking and closed on exec.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Listening on 127.0.0.1, then on ::1 where that works.
+    pub tcp: Vec<OwnedFd>,
+    /// UDP sockets for names on 127.0.0.1, then on ::1 where that works.
+    pub dns: Vec<OwnedFd>,
+    /// The network namespace.
+    pub netns_cookie: u64,
+    /// Their ports, for [`super::Gate::serve_netns`].
+    pub served: Served,
+}
+
+/// Most connections a listener keeps until the worker accepts them.
+const BACKLOG: i32 = 4096;
+/// Far longer than the helper needs.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries to find a port that is free on both loopback addresses.
+const PORT_TRIES: usize = 32;
+const MAX_MESSAGE: usize = 4096;
+const MAX_SOCKETS: usize = 2 + 2 * NAMESERVERS;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    proxy_cgroup: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Opened { tcp: usize, netns_cookie: u64, port: u16, v6: bool, dns: [u16; NAMESERVERS] },
+    Failed(String),
+}
+
+/// Opens an agent's sockets in `netns` through a helper: `helper` is a command that calls [`helper_main`].
+///
+/// Blocks until the helper is gone, for ten seconds at most.
+pub fn open(
+    mut helper: Command,
+    proxy_cgroup: &Path,
+    netns: BorrowedFd<'_>,
+) -> Result<Listeners, CaptureError> {
+    let (ours, theirs) = channel().map_err(failed("cannot make a channel to the helper"))?;
+    let mut child = helper
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(failed("cannot start the helper"))?;
+    // The command keeps the helper's end open, which would hide its death.
+    drop(helper);
+    let request = Request { proxy_cgroup: proxy_cgroup.to_owned() };
+    let answer = send(ours.as_fd(), &request, &[netns.as_raw_fd()]).and_then(|()| receive(ours.as_fd()));
+    reap(&mut child);
+    match answer.map_err(failed("the helper did not answer"))? {
+        (Answer::Opened { tcp, netns_cookie, port, v6, dns }, mut sockets) => {
+            let names = sockets.split_off(tcp.min(sockets.len()));
+            let served = Served { port, v6: v6.into(), dns };
+            Ok(Listeners { tcp: sockets, dns: names, netns_cookie, served })
+        }
+        (Answer::Failed(reason), _) => Err(CaptureError::Listeners { reason }),
+    }
+}
+
+/// The helper's whole life: reads one request from standard input, which is a socket, answers it, and returns.
+///
+/// Moves the calling process into a cgroup and a network namespace: only for a process that does nothing else.
+pub fn helper_main() -> Result<(), CaptureError> {
+    let stdin = io::stdin();
+    let channel = stdin.as_fd();
+    let (request, netns): (Request, _) = receive(channel).map_err(failed("the helper got no request"))?;
+    let (answer, sockets) = match netns.first().map(|netns| open_here(&request.proxy_cgroup, netns.as_fd())) {
+        Some(Ok(opened)) => opened,
+        Some(Err(error)) => (Answer::Failed(super::error::chain(&error)), Vec::new()),
+        None => (Answer::Failed("the request names no network namespace".to_owned()), Vec::new()),
+    };
+    let descriptors: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    send(channel, &answer, &descriptors).map_err(failed("the helper cannot answer"))
+}
+
+/// Goes where the sockets have to be born, and makes them.
+fn open_here(proxy_cgroup: &Path, netns: BorrowedFd<'_>) -> Result<(Answer, Vec<OwnedFd>), CaptureError> {
+    cgroup::enter(proxy_cgroup)?;
+    setns(netns, CloneFlags::CLONE_NEWNET)
+        .map_err(|error| failed("cannot enter the network namespace")(error.into()))?;
+    let v6 = has_v6_loopback().map_err(failed("cannot tell whether ::1 works"))?;
+    let (port, tcp) = on_loopback(v6, tcp_at).map_err(failed("cannot listen on loopback (is lo up?)"))?;
+    let netns_cookie =
+        sys::netns_cookie(tcp[0].as_fd()).map_err(failed("cannot identify the network namespace"))?;
+    let mut dns = [0; NAMESERVERS];
+    let mut sockets = tcp;
+    let listeners = sockets.len();
+    for place in &mut dns {
+        let (port, udp) = on_loopback(v6, udp_at).map_err(failed("cannot receive on loopback"))?;
+        *place = port;
+        sockets.extend(udp);
+    }
+    Ok((Answer::Opened { tcp: listeners, netns_cookie, port, v6, dns }, sockets))
+}
+
+/// Whether ::1 is an address of this network namespace. Only then may anything be sent to it.
+fn has_v6_loopback() -> io::Result<bool> {
+    match UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Binds the same free port on 127.0.0.1 and, with `v6`, on ::1.
+fn on_loopback(
+    v6: bool,
+    bind: fn(SocketAddr) -> io::Result<(u16, OwnedFd)>,
+) -> io::Result<(u16, Vec<OwnedFd>)> {
+    let mut taken = None;
+    for _ in 0..PORT_TRIES {
+        let (port, four) = bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
+        if !v6 {
+            return Ok((port, vec![four]));
+        }
+        match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)) {
+            Ok((_, six)) => return Ok((port, vec![four, six])),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+fn tcp_at(address: SocketAddr) -> io::Result<(u16, OwnedFd)> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    Ok((listener.local_addr()?.port(), listener.into()))
+}
+
+fn udp_at(address: SocketAddr) -> io::Result<(u16, OwnedFd)> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.local_addr()?.port(), socket.into()))
+}
+
+/// A pair of sockets that keep messages apart and do not wait for ever.
+fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let patience = TimeVal::new(HELPER_TIMEOUT.as_secs().cast_signed(), 0);
+    setsockopt(&ours, sockopt::ReceiveTimeout, &patience)?;
+    Ok((ours, theirs))
+}
+
+fn send<M: Serialize>(to: BorrowedFd<'_>, message: &M, descriptors: &[i32]) -> io::Result<()> {
+    let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let rights = if descriptors.is_empty() { &[] } else { &rights[..] };
+    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(&body)], rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+fn receive<M: DeserializeOwned>(from: BorrowedFd<'_>) -> io::Result<(M, Vec<OwnedFd>)> {
+    let mut body = [0; MAX_MESSAGE];
+    let mut space = nix::cmsg_space!([i32; MAX_SOCKETS]);
+    let mut parts = [IoSliceMut::new(&mut body)];
+    let got = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut descriptors = Vec::new();
+    for message in got.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = message {
+            descriptors.extend(sys::received(received));
+        }
+    }
+    let size = got.bytes;
+    let message = postcard::from_bytes(&body[..size]).map_err(io::Error::other)?;
+    Ok((message, descriptors))
+}
+
+/// The helper has answered or never will.
+fn reap(child: &mut Child) {
+    // It may be gone already, which is as good.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> CaptureError {
+    move |error| CaptureError::Listeners { reason: format!("{what}: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_loopback_addresses_get_the_same_port() {
+        let v6 = has_v6_loopback().unwrap();
+        let (port, sockets) = on_loopback(v6, tcp_at).unwrap();
+        assert_eq!(sockets.len(), 1 + usize::from(v6));
+        for socket in sockets {
+            assert_eq!(TcpListener::from(socket).local_addr().unwrap().port(), port);
+        }
+    }
+
+    #[test]
+    fn a_message_takes_its_descriptors_along() {
+        let (ours, theirs) = channel().unwrap();
+        let (_, listener) = tcp_at("127.0.0.1:0".parse().unwrap()).unwrap();
+        send(ours.as_fd(), &Answer::Failed("no".into()), &[listener.as_raw_fd()]).unwrap();
+        let (answer, descriptors): (Answer, _) = receive(theirs.as_fd()).unwrap();
+        assert!(matches!(answer, Answer::Failed(reason) if reason == "no"));
+        assert_eq!(descriptors.len(), 1);
+    }
+
+    #[test]
+    fn a_helper_that_dies_without_a_word_is_an_error() {
+        let netns = std::fs::File::open("/proc/self/ns/net").unwrap();
+        let error = open(Command::new("true"), Path::new("/nowhere"), netns.as_fd()).unwrap_err();
+        assert!(matches!(error, CaptureError::Listeners { .. }), "{error}");
+    }
+}

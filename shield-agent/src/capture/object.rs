@@ -1,0 +1,107 @@
+//! The compiled hooks: what they are called, where each is attached, which maps they share.
+//!
+//! `gate.bpf.o` is built by `cargo xtask build-ebpf`; `gate.bpf.json` says from what.
+
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use shield_common::event::REASONS;
+use shield_common::handoff::Tuple;
+use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX};
+use shield_common::original::Original;
+use shield_common::served::{Asked, Served};
+
+use super::error::CaptureError;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("gate.bpf.o");
+
+/// Which of an agent's two cgroups a hook is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Agent,
+    Proxy,
+}
+
+/// A hook of the gate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hook {
+    /// The program's name in the object, and its link's in the pin directory.
+    pub(super) name: &'static str,
+    /// `enum bpf_attach_type`.
+    pub(super) attach_type: u32,
+    /// Where it goes.
+    pub(super) side: Side,
+}
+
+const fn agent(name: &'static str, attach_type: u32) -> Hook {
+    Hook { name, attach_type, side: Side::Agent }
+}
+
+/// Every hook in the order it is attached: the backstop first, what takes connections last, so that no moment on
+/// the way lets more through than the end.
+pub(super) const HOOKS: [Hook; 14] = [
+    agent("gate_egress", 1),
+    agent("gate_ingress", 0),
+    agent("gate_create", 2),
+    agent("gate_setsockopt", 22),
+    Hook { name: "gate_claim", attach_type: SOCK_OPS, side: Side::Proxy },
+    agent("gate_file", SOCK_OPS),
+    agent("gate_peername4", 29),
+    agent("gate_peername6", 30),
+    agent("gate_recvmsg4", 19),
+    agent("gate_recvmsg6", 20),
+    agent("gate_sendmsg4", 14),
+    agent("gate_sendmsg6", 15),
+    agent("gate_connect4", 10),
+    agent("gate_connect6", 11),
+];
+const SOCK_OPS: u32 = 3;
+
+/// A map of the gate, and what it must look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) key: usize,
+    pub(super) value: usize,
+    pub(super) entries: u32,
+}
+
+pub(super) const NETNS: Table =
+    Table { name: "NETNS", key: size_of::<u64>(), value: size_of::<Served>(), entries: NETNS_MAX };
+pub(super) const ORIGINALS: Table =
+    Table { name: "ORIGINALS", key: size_of::<i32>(), value: size_of::<Original>(), entries: 0 };
+pub(super) const COUNTERS: Table =
+    Table { name: "COUNTERS", key: size_of::<u32>(), value: size_of::<u64>(), entries: REASONS };
+
+/// Every map.
+pub(super) const TABLES: [Table; 6] = [
+    NETNS,
+    ORIGINALS,
+    COUNTERS,
+    Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX },
+    Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
+    Table { name: "OWN", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
+];
+
+/// Loads every program and map, attaching nothing.
+pub(super) fn load() -> Result<Ebpf, CaptureError> {
+    let refused = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| CaptureError::LoadRefused {
+        what: what.to_owned(),
+        source,
+    };
+    let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| refused("the hooks", Box::new(error)))?;
+    for (name, program) in object.programs_mut() {
+        load_program(program).map_err(|error| refused(name, Box::new(error)))?;
+    }
+    Ok(object)
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockopt(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}

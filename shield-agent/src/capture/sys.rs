@@ -1,0 +1,204 @@
+//! The one door to the system calls no crate offers: `bpf(2)` on links and pins, and one socket option.
+//!
+//! Every `unsafe` of this module is here. Structures mirror `union bpf_attr` of `linux/bpf.h`, as far as used.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_CREATE: libc::c_long = 28;
+const LINK_DETACH: libc::c_long = 34;
+
+/// The descriptor may only be read through.
+const BPF_F_RDONLY: u32 = 1 << 3;
+const LINK_TYPE_CGROUP: u32 = 3;
+
+/// Calls `bpf(2)` with one of the attribute structures below.
+///
+/// # Safety
+/// `attr` is what `command` expects, and every address in it is valid for what the kernel does with it.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is readable and writable for its size; the caller vouches for the rest.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes ownership of a descriptor `bpf(2)` returned.
+fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
+    let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+#[repr(C)]
+struct Elem {
+    map: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Looks up what a socket-storage map keeps for `socket`. `V` must be the map's value type.
+pub(super) fn socket_storage<V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<V>> {
+    let key = socket.as_raw_fd();
+    let mut value = MaybeUninit::<V>::zeroed();
+    let mut attr = Elem {
+        map: map.as_raw_fd().cast_unsigned(),
+        pad: 0,
+        key: (&raw const key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the key is a descriptor, as these maps want, and the value has room for the map's value.
+    match unsafe { bpf(MAP_LOOKUP_ELEM, &mut attr) } {
+        // SAFETY: any bytes are a `V`, and the kernel filled them.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[repr(C)]
+struct Pin {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
+
+/// Pins a link or map at `path`.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = Pin { path: path.as_ptr() as u64, fd: object.as_raw_fd().cast_unsigned(), flags: 0 };
+    // SAFETY: the path is a string that outlives the call.
+    unsafe { bpf(OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// How a pinned map is opened.
+#[derive(Clone, Copy)]
+pub(super) enum Open {
+    /// To read and write.
+    Whole,
+    /// To read only: safe to hand to a process that must not write.
+    ReadOnly,
+}
+
+/// Opens what is pinned at `path`.
+pub(super) fn open_pin(path: &Path, how: Open) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let flags = match how {
+        Open::Whole => 0,
+        Open::ReadOnly => BPF_F_RDONLY,
+    };
+    let mut attr = Pin { path: path.as_ptr() as u64, fd: 0, flags };
+    // SAFETY: the path is a string that outlives the call.
+    unsafe { bpf(OBJ_GET, &mut attr) }.and_then(owned)
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Attaches a loaded program to a cgroup, beside whatever is attached there.
+pub(super) fn attach(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        program: program.as_raw_fd().cast_unsigned(),
+        target: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        flags: 0,
+    };
+    // SAFETY: descriptors and numbers only.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.and_then(owned)
+}
+
+/// Takes a link off its cgroup, whoever else still holds it.
+pub(super) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = link.as_raw_fd().cast_unsigned();
+    // SAFETY: a descriptor only.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// What a cgroup link is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// Id of the cgroup; 0 when the cgroup is gone and the link hangs in the air.
+    pub(super) cgroup_id: u64,
+    /// The hook.
+    pub(super) attach_type: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    pad: u32,
+    cgroup_id: u64,
+    attach_type: u32,
+    tail: u32,
+}
+
+#[repr(C)]
+struct GetInfo {
+    fd: u32,
+    size: u32,
+    info: u64,
+}
+
+/// What `link` is attached to, or an error when it is not a cgroup link.
+pub(super) fn attached(link: BorrowedFd<'_>) -> io::Result<Attached> {
+    let mut info = LinkInfo::default();
+    let mut attr = GetInfo {
+        fd: link.as_raw_fd().cast_unsigned(),
+        size: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: `info` has the size it says and outlives the call.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    if info.kind != LINK_TYPE_CGROUP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a cgroup link"));
+    }
+    Ok(Attached { cgroup_id: info.cgroup_id, attach_type: info.attach_type })
+}
+
+/// Cookie of the network namespace `socket` lives in.
+pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut size = size_of::<u64>() as libc::socklen_t;
+    let at = (&raw mut cookie).cast();
+    // SAFETY: `cookie` has the size `size` says.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, at, &raw mut size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// Takes ownership of descriptors that arrived in a control message.
+pub(super) fn received(descriptors: Vec<RawFd>) -> Vec<OwnedFd> {
+    // SAFETY: `recvmsg` just installed them for us; nobody else owns them.
+    descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}

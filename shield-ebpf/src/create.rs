@@ -1,0 +1,76 @@
+//! What kinds of socket an agent can have, and which options it can set on them.
+
+use aya_ebpf::programs::{SockContext, SockoptContext};
+use shield_common::event::Reason;
+
+use crate::maps::{DENY, EPROTONOSUPPORT, OWN, PASS, count, refuse, storage};
+
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+
+/// A socket is created: TCP and UDP only. Raw, ping, UDP-Lite, MPTCP and SCTP would pass some hook by.
+///
+/// MPTCP clients fall back to TCP on this error.
+#[inline(always)]
+pub fn socket(ctx: &SockContext) -> i32 {
+    // SAFETY: plain reads of the context.
+    let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
+    match (kind, protocol) {
+        (SOCK_STREAM, IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_UDP) => {}
+        _ => return refuse(Reason::SocketKind, EPROTONOSUPPORT),
+    }
+    let mut own = 1;
+    // SAFETY: in this hook the context is the socket.
+    if unsafe { storage(&OWN, ctx.sock.cast(), Some(&mut own)) }.is_none() {
+        count(Reason::NoRecord);
+        return DENY;
+    }
+    PASS
+}
+
+const SOL_IP: i32 = 0;
+const SOL_SOCKET: i32 = 1;
+const SOL_IPV6: i32 = 41;
+
+const SO_BINDTODEVICE: i32 = 25;
+const SO_BINDTOIFINDEX: i32 = 62;
+const IP_OPTIONS: i32 = 4;
+const IPV6_2292HOPOPTS: i32 = 3;
+const IPV6_2292DSTOPTS: i32 = 4;
+const IPV6_2292RTHDR: i32 = 5;
+const IPV6_2292PKTOPTIONS: i32 = 6;
+const IPV6_HOPOPTS: i32 = 54;
+const IPV6_RTHDRDSTOPTS: i32 = 55;
+const IPV6_RTHDR: i32 = 57;
+const IPV6_DSTOPTS: i32 = 59;
+
+/// Tells the kernel to skip its own handler and report success.
+const HANDLED: i32 = -1;
+
+/// An option is set: none may send packets elsewhere than the connect hook decided.
+#[inline(always)]
+pub fn option(ctx: &SockoptContext) -> i32 {
+    // SAFETY: plain reads of the context.
+    let (level, name) = unsafe { ((*ctx.sockopt).level, (*ctx.sockopt).optname) };
+    match (level, name) {
+        (SOL_SOCKET, SO_BINDTODEVICE | SO_BINDTOIFINDEX) => {
+            // The connection goes over loopback whatever device was asked for, so asking does no harm.
+            count(Reason::DeviceOption);
+            // SAFETY: a plain write to a writable field of the context.
+            unsafe { (*ctx.sockopt).optlen = HANDLED };
+            PASS
+        }
+        (SOL_IP, IP_OPTIONS)
+        | (
+            SOL_IPV6,
+            IPV6_2292HOPOPTS | IPV6_2292DSTOPTS | IPV6_2292RTHDR | IPV6_2292PKTOPTIONS | IPV6_HOPOPTS
+            | IPV6_RTHDRDSTOPTS | IPV6_RTHDR | IPV6_DSTOPTS,
+        ) => {
+            count(Reason::RoutingOption);
+            DENY
+        }
+        _ => PASS,
+    }
+}
