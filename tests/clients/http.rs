@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use shield_agent::approval::view::HoldState;
 use shield_tests::client::{Client, Clients, Errand};
-use shield_tests::world::{Settings, World};
+use shield_tests::deployment::{Deployment, Settings};
 
 const BODY: &str = r#"{"cascade":true,"note":"naïve ☃ & \"quoted\""}"#;
 
@@ -47,19 +47,19 @@ fn check(client: Client) -> Result<()> {
         eprintln!("skipped: this host has no {client:?}");
         return Ok(());
     }
-    let world = World::start(Settings::default())?;
-    let outcome = Clients::install(&world).and_then(|clients| {
-        let bench = Bench { world: &world, clients, client };
+    let deployment = Deployment::start(Settings::default())?;
+    let outcome = Clients::install(&deployment).and_then(|clients| {
+        let bench = Bench { deployment: &deployment, clients, client };
         bench.an_allowed_request_passes().context("allowed")?;
         bench.a_held_request_passes_once_when_approved().context("held, approved")?;
         bench.a_held_request_never_passes_when_denied().context("held, denied")?;
         bench.a_repeated_request_joins_its_hold().context("pending, then joined")
     });
-    outcome.with_context(|| format!("{client:?}; the daemon said:\n{}", world.daemon.log()))
+    outcome.with_context(|| format!("{client:?}; the daemon said:\n{}", deployment.daemon.log()))
 }
 
 struct Bench<'a> {
-    world: &'a World,
+    deployment: &'a Deployment,
     clients: Clients,
     client: Client,
 }
@@ -74,11 +74,11 @@ impl Bench<'_> {
     fn a_held_request_passes_once_when_approved(&self) -> Result<()> {
         let path = "/v1/customers/1";
         let running = self.start("approved", &errand("DELETE", path, BODY))?;
-        let hold = self.world.pending("approved")?;
+        let hold = self.deployment.pending("approved")?;
         self.expect_receipts("DELETE", path, 0, "")?;
         ensure!(hold.request.body.text.as_deref() == Some(BODY), "shown {:?}", hold.request.body);
         ensure!(hold.caller_waiting && hold.asked == 1, "shown {hold:?}");
-        self.world.decide("approve", &hold, "they asked for it")?;
+        self.deployment.decide("approve", &hold, "they asked for it")?;
         let told = running.told()?;
         ensure!(told.status == 200 && told.body.contains("DELETE /v1/customers/1"), "told {told:?}");
         self.expect_receipts("DELETE", path, 1, BODY)
@@ -87,8 +87,8 @@ impl Bench<'_> {
     fn a_held_request_never_passes_when_denied(&self) -> Result<()> {
         let path = "/v1/customers/2";
         let running = self.start("denied", &errand("DELETE", path, BODY))?;
-        let hold = self.world.pending("denied")?;
-        self.world.decide("deny", &hold, "use the staging account")?;
+        let hold = self.deployment.pending("denied")?;
+        self.deployment.decide("deny", &hold, "use the staging account")?;
         let told = running.told()?;
         ensure!(told.status == 403 && told.body.contains("use the staging account"), "told {told:?}");
         self.expect_receipts("DELETE", path, 0, "")
@@ -98,25 +98,25 @@ impl Bench<'_> {
         let path = "/hurried/3";
         let errand = errand("PUT", path, BODY);
         let told = self.start("hurried", &errand)?.told()?;
-        let hold = self.world.pending("hurried")?;
+        let hold = self.deployment.pending("hurried")?;
         ensure!(told.status == 503 && told.body.contains(&hold.id.to_string()), "told {told:?}");
         self.expect_receipts("PUT", path, 0, "")?;
-        self.world.decide("approve", &hold, "")?;
+        self.deployment.decide("approve", &hold, "")?;
         let told = self.start("hurried", &errand)?.told()?;
         ensure!(told.status == 200 && told.body.contains("PUT /hurried/3"), "told {told:?}");
         self.expect_receipts("PUT", path, 1, BODY)?;
-        let holds = self.world.holds()?;
+        let holds = self.deployment.holds()?;
         let ours: Vec<_> = holds.iter().filter(|hold| hold.agent.as_str() == "hurried").collect();
         ensure!(ours.len() == 1 && ours[0].state == HoldState::Done && ours[0].asked == 2, "{ours:?}");
         Ok(())
     }
 
     fn start(&self, agent: &str, errand: &Errand) -> Result<shield_tests::client::Running> {
-        self.clients.start(self.world, agent, self.client, errand)
+        self.clients.start(self.deployment, agent, self.client, errand)
     }
 
     fn expect_receipts(&self, method: &str, path: &str, times: usize, body: &str) -> Result<()> {
-        let receipts = self.world.origin.ledger.of(method, path);
+        let receipts = self.deployment.origin.ledger.of(method, path);
         ensure!(receipts.len() == times, "{method} {path} arrived {} times, not {times}", receipts.len());
         for receipt in receipts {
             ensure!(receipt.body.as_deref() == Some(body.as_bytes()), "arrived as {:?}", receipt.body);

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::world::{World, output, programs};
+use crate::deployment::{Deployment, output, programs};
 
 /// A program agents use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ const SCRIPTS: [(&str, &str); 3] = [
 ];
 
 impl Clients {
-    /// Puts the programs, and the Python packages they import, into `world`.
-    pub fn install(world: &World) -> Result<Self> {
-        let directory = world.dir().join("clients");
+    /// Puts the programs, and the Python packages they import, into `deployment`.
+    pub fn install(deployment: &Deployment) -> Result<Self> {
+        let directory = deployment.dir().join("clients");
         fs::create_dir(&directory).context("cannot make a directory for clients")?;
         for (name, text) in SCRIPTS {
             fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))?;
@@ -73,8 +73,14 @@ impl Clients {
     }
 
     /// Starts `client` on its errand as the gated agent `agent`.
-    pub fn start(&self, world: &World, agent: &str, client: Client, errand: &Errand) -> Result<Running> {
-        let mut command = world.agent(agent, &self.command_line(client, errand));
+    pub fn start(
+        &self,
+        deployment: &Deployment,
+        agent: &str,
+        client: Client,
+        errand: &Errand,
+    ) -> Result<Running> {
+        let mut command = deployment.agent(agent, &self.command_line(client, errand));
         command.env("PYTHONPATH", self.directory.join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().context("cannot start shield")?;

@@ -6,13 +6,16 @@ use anyhow::Result;
 
 use crate::run::{cargo, command};
 use crate::stages::Stages;
-use crate::{check, needs, project};
+use crate::{build_ebpf, check, needs, project};
 
 /// Installs what is missing, then runs every stage.
 pub(crate) fn everything() -> Result<()> {
     needs::for_test()?;
     let mut stages = Stages::new()?;
     check::add_to(&mut stages);
+    // The kernel tests run what the sources say, not what was committed.
+    let _committed = build_ebpf::Committed::keep()?;
+    stages.stage("kernel-programs", build_ebpf::build);
     let built = stages.commands(
         "build",
         [

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use shield_tests::world::{Settings, World, output, tool};
+use shield_tests::deployment::{Deployment, Settings, output, tool};
 
 const ROUNDS: usize = 5;
 /// Requests of a round that is as fast as it can be.
@@ -37,8 +37,8 @@ struct Column {
 }
 
 fn main() -> Result<()> {
-    let world = World::start(Settings::default())?;
-    let load = world.dir().join("shield-load");
+    let deployment = Deployment::start(Settings::default())?;
+    let load = deployment.dir().join("shield-load");
     // Agents may not be able to enter the directory programs are built in.
     std::fs::copy(tool("shield-load"), &load).context("cannot copy the load client")?;
     let load = load.to_str().context("a path of ASCII")?;
@@ -46,13 +46,13 @@ fn main() -> Result<()> {
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}");
         direct.add(
-            without_gate(&world, load, &[&REQUESTS.to_string()])?,
-            without_gate(&world, load, &[PACED, RATE])?,
+            without_gate(&deployment, load, &[&REQUESTS.to_string()])?,
+            without_gate(&deployment, load, &[PACED, RATE])?,
         );
-        let before = world.daemon.cpu_ticks();
-        let fast = with_gate(&world, load, &[&REQUESTS.to_string()])?;
-        cpu.push(milliseconds(world.daemon.cpu_ticks() - before) / fast.requests * 10_000.0);
-        gated.add(fast, with_gate(&world, load, &[PACED, RATE])?);
+        let before = deployment.daemon.cpu_ticks();
+        let fast = with_gate(&deployment, load, &[&REQUESTS.to_string()])?;
+        cpu.push(milliseconds(deployment.daemon.cpu_ticks() - before) / fast.requests * 10_000.0);
+        gated.add(fast, with_gate(&deployment, load, &[PACED, RATE])?);
     }
     print_table(&direct, &gated, &cpu);
     Ok(())
@@ -80,16 +80,16 @@ fn print_table(direct: &Column, gated: &Column, cpu: &[f64]) {
     println!("{:<34} {:>10} {:>10.0}", "CPU ms per 10,000 requests", "", median(cpu));
 }
 
-fn with_gate(world: &World, load: &str, amount: &[&str]) -> Result<Measured> {
-    let address = world.address(443);
+fn with_gate(deployment: &Deployment, load: &str, amount: &[&str]) -> Result<Measured> {
+    let address = deployment.address(443);
     let words = [&[load, "api.acme.internal", &address, PATH, CONNECTIONS], amount].concat();
-    measure(&mut world.agent("bench", &words))
+    measure(&mut deployment.agent("bench", &words))
 }
 
-fn without_gate(world: &World, load: &str, amount: &[&str]) -> Result<Measured> {
-    let mut command = world.place.command(load);
-    command.args(["api.acme.internal", &world.address(443), PATH, CONNECTIONS]).args(amount);
-    measure(command.env("SSL_CERT_FILE", world.dir().join("origin-ca.pem")))
+fn without_gate(deployment: &Deployment, load: &str, amount: &[&str]) -> Result<Measured> {
+    let mut command = deployment.place.command(load);
+    command.args(["api.acme.internal", &deployment.address(443), PATH, CONNECTIONS]).args(amount);
+    measure(command.env("SSL_CERT_FILE", deployment.dir().join("origin-ca.pem")))
 }
 
 fn measure(command: &mut Command) -> Result<Measured> {

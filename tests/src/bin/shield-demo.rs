@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{SigSet, Signal};
 use shield_agent::approval::view::{HoldState, HoldView};
 use shield_tests::client::{Client, Clients, Errand, Running};
+use shield_tests::deployment::{Deployment, Settings, output};
 use shield_tests::netns::Netns;
 use shield_tests::wait;
-use shield_tests::world::{Settings, World, output};
 
 /// How long the clients wait for the person: below the shortest patience of the three.
 const DECISION_TIME: Duration = Duration::from_mins(4);
@@ -45,21 +45,21 @@ fn main() -> Result<()> {
     let interrupts = Interrupts::catch()?;
     println!("Starting a daemon in a temporary directory, and an HTTPS service in a network namespace");
     let settings = Settings { hold_wait: format!("{}s", DECISION_TIME.as_secs()), ..Settings::default() };
-    let world = World::start_in(Netns::current()?, settings)?;
-    let outcome = show(&world, auto, &interrupts);
+    let deployment = Deployment::start_in(Netns::current()?, settings)?;
+    let outcome = show(&deployment, auto, &interrupts);
     if outcome.is_err() {
-        eprintln!("The daemon said:\n{}", world.daemon.log());
+        eprintln!("The daemon said:\n{}", deployment.daemon.log());
     }
     println!("\nCleaning up: daemon, hooks, cgroups, namespaces and files");
-    drop(world);
+    drop(deployment);
     outcome
 }
 
-fn show(world: &World, auto: bool, interrupts: &Interrupts) -> Result<()> {
-    let clients = Clients::install(world)?;
-    harmless(world, &clients)?;
-    let waiting = destructive(world, &clients, interrupts)?;
-    let link = login(world)?;
+fn show(deployment: &Deployment, auto: bool, interrupts: &Interrupts) -> Result<()> {
+    let clients = Clients::install(deployment)?;
+    harmless(deployment, &clients)?;
+    let waiting = destructive(deployment, &clients, interrupts)?;
+    let link = login(deployment)?;
     let mut browser = None;
     if auto {
         println!("\nApproving in Chromium, at 360×740, through the page a person would use");
@@ -72,7 +72,7 @@ fn show(world: &World, auto: bool, interrupts: &Interrupts) -> Result<()> {
         println!("\n    {link}\n");
     }
     let time = if auto { BROWSER_TIME } else { DECISION_TIME };
-    decided(world, time, interrupts, browser.as_mut())?;
+    decided(deployment, time, interrupts, browser.as_mut())?;
     println!();
     let mut told = Vec::new();
     for (agent, running) in waiting {
@@ -86,17 +86,17 @@ fn show(world: &World, auto: bool, interrupts: &Interrupts) -> Result<()> {
         told.push((agent, answer.status));
     }
     browser.map_or(Ok(()), Browser::finish)?;
-    receipts(world, &told)?;
-    journal(world)
+    receipts(deployment, &told)?;
+    journal(deployment)
 }
 
 /// Reads, which pass at once.
-fn harmless(world: &World, clients: &Clients) -> Result<()> {
+fn harmless(deployment: &Deployment, clients: &Clients) -> Result<()> {
     println!("\nThree agents read a customer's record. Nothing about the programs was changed:");
     for agent in &AGENTS {
         let errand = errand(agent, "GET", "");
         let started = Instant::now();
-        let told = clients.start(world, agent.name, agent.client, &errand)?.told()?;
+        let told = clients.start(deployment, agent.name, agent.client, &errand)?.told()?;
         let took = started.elapsed().as_millis();
         println!("  {:<16} GET {}  →  {} (with its start {took} ms)", agent.shown, errand.url, told.status);
         ensure!(told.status == 200, "{} was told {told:?}", agent.shown);
@@ -106,7 +106,7 @@ fn harmless(world: &World, clients: &Clients) -> Result<()> {
 
 /// Deletes, which are held; the clients keep waiting.
 fn destructive<'a>(
-    world: &World,
+    deployment: &Deployment,
     clients: &Clients,
     interrupts: &Interrupts,
 ) -> Result<Vec<(&'a Agent, Running)>> {
@@ -114,14 +114,14 @@ fn destructive<'a>(
     let mut waiting = Vec::new();
     for agent in &AGENTS {
         let errand = errand(agent, "DELETE", BODY);
-        waiting.push((agent, clients.start(world, agent.name, agent.client, &errand)?));
+        waiting.push((agent, clients.start(deployment, agent.name, agent.client, &errand)?));
         let hold = wait::until("the delete to be held", || {
-            interrupts.seen().then_some(None).or_else(|| pending(world, agent.name).map(Some))
+            interrupts.seen().then_some(None).or_else(|| pending(deployment, agent.name).map(Some))
         })?;
         let hold = hold.context("interrupted")?;
         println!("  {:<16} DELETE {}  →  held: {} ({})", agent.shown, errand.url, hold.id, hold.why);
     }
-    let arrived = world.origin.ledger.all().iter().filter(|receipt| receipt.method == "DELETE").count();
+    let arrived = deployment.origin.ledger.all().iter().filter(|receipt| receipt.method == "DELETE").count();
     ensure!(arrived == 0, "{arrived} deletes reached the service unapproved");
     println!("The service has received no delete.");
     Ok(waiting)
@@ -129,7 +129,7 @@ fn destructive<'a>(
 
 /// Waits until every hold is decided and sent, or the time is over.
 fn decided(
-    world: &World,
+    deployment: &Deployment,
     time: Duration,
     interrupts: &Interrupts,
     mut browser: Option<&mut Browser>,
@@ -143,17 +143,17 @@ fn decided(
         if let Some(failure) = browser.as_mut().and_then(|browser| browser.failure()) {
             return Some(Err(failure));
         }
-        let holds = world.holds().ok()?;
+        let holds = deployment.holds().ok()?;
         (!holds.iter().any(unfinished)).then_some(Ok(()))
     });
     outcome.context("nobody decided in time; the requests were never sent")?
 }
 
-fn receipts(world: &World, told: &[(&Agent, u16)]) -> Result<()> {
+fn receipts(deployment: &Deployment, told: &[(&Agent, u16)]) -> Result<()> {
     println!("\nWhat the service at the other end wrote down:");
     for (agent, status) in told {
         let path = path(agent);
-        let received = world.origin.ledger.of("DELETE", &path);
+        let received = deployment.origin.ledger.of("DELETE", &path);
         let equal = received.iter().all(|receipt| receipt.body.as_deref() == Some(BODY.as_bytes()));
         let bytes = if equal { "byte for byte as shown" } else { "WITH OTHER BYTES" };
         println!("  DELETE {path}: {} × received, {bytes}", received.len());
@@ -163,8 +163,8 @@ fn receipts(world: &World, told: &[(&Agent, u16)]) -> Result<()> {
     Ok(())
 }
 
-fn journal(world: &World) -> Result<()> {
-    let verified = output(&mut world.shield(&["journal", "verify"]))?;
+fn journal(deployment: &Deployment) -> Result<()> {
+    let verified = output(&mut deployment.shield(&["journal", "verify"]))?;
     println!(
         "\nThe journal: {}",
         String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).trim()
@@ -172,8 +172,8 @@ fn journal(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn login(world: &World) -> Result<String> {
-    let mut login = world.shield(&["login"]);
+fn login(deployment: &Deployment) -> Result<String> {
+    let mut login = deployment.shield(&["login"]);
     if std::io::stdout().is_terminal() {
         login.arg("--qr");
     }
@@ -186,8 +186,8 @@ fn login(world: &World) -> Result<String> {
         .context("shield login gave no link")
 }
 
-fn pending(world: &World, agent: &str) -> Option<HoldView> {
-    let holds = world.holds().ok()?;
+fn pending(deployment: &Deployment, agent: &str) -> Option<HoldView> {
+    let holds = deployment.holds().ok()?;
     holds.into_iter().find(|hold| hold.agent.as_str() == agent && hold.state == HoldState::Pending)
 }
 

@@ -1,4 +1,4 @@
-//! How a world is set up: its instance, addresses, configuration and policy.
+//! How a deployment is set up: its instance, addresses, configuration and policy.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub struct Settings {
     pub hold_wait: String,
     /// The policy file's text.
     pub policy: String,
-    /// Tells the worlds of one process apart: addresses and ports come from it.
+    /// Tells the deployments of one process apart: addresses and ports come from it.
     pub number: u32,
 }
 
-/// The pair of interfaces a world's daemon reaches its origin through.
+/// The pair of interfaces a deployment's daemon reaches its origin through.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) ours: String,
@@ -34,13 +34,13 @@ pub(super) struct Network {
 /// `hurried`, wait for one second only.
 const POLICY: &str = include_str!("policy.yaml");
 
-static WORLDS: AtomicU32 = AtomicU32::new(0);
+static DEPLOYMENTS: AtomicU32 = AtomicU32::new(0);
 
 impl Default for Settings {
     fn default() -> Self {
-        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let number = DEPLOYMENTS.fetch_add(1, Ordering::Relaxed);
         Self {
-            instance: format!("world-{}-{number}", std::process::id()),
+            instance: format!("test-{}-{number}", std::process::id()),
             hold_wait: "30s".into(),
             policy: POLICY.into(),
             number,
@@ -55,7 +55,7 @@ impl Settings {
         let base = 4 * u8::try_from(unique).expect("below 63");
         let address = |host: u8| Ipv4Addr::new(198, 51, 100, base + host);
         Network {
-            ours: format!("shw{}-{}", std::process::id() % 100_000, self.number % 1000),
+            ours: format!("sht{}-{}", std::process::id() % 100_000, self.number % 1000),
             our_address: format!("{}/30", address(1)),
             origin: address(2),
             origin_address: format!("{}/30", address(2)),
@@ -86,7 +86,8 @@ dns: {{ upstream: ["{resolver}:53"] }}
             resolver = self.network().origin,
         );
         let write = |name: &str, text: &str| {
-            std::fs::write(place(name), text).with_context(|| format!("cannot write {name} of the world"))
+            std::fs::write(place(name), text)
+                .with_context(|| format!("cannot write {name} of the deployment"))
         };
         write("policy.yaml", &self.policy)?;
         write("origin-ca.pem", &origin.ca_pem)?;
@@ -94,7 +95,7 @@ dns: {{ upstream: ["{resolver}:53"] }}
         Ok(place("shield.yaml"))
     }
 
-    /// Port the console listens on; the world's own, so that a world can live beside an installed daemon.
+    /// Port the console listens on; the deployment's own, so that a deployment can live beside an installed daemon.
     pub fn console_port(&self) -> u32 {
         7500 + (std::process::id().wrapping_mul(8).wrapping_add(self.number)) % 2000
     }

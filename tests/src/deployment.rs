@@ -1,4 +1,4 @@
-//! A throwaway world: a real daemon of its own instance, real clients as gated agents, and an origin elsewhere on the
+//! A throwaway deployment: a real daemon of its own instance, real clients as gated agents, and an origin elsewhere on the
 //! network. It leaves nothing behind, however it ends.
 
 mod daemon;
@@ -20,9 +20,9 @@ use crate::wait;
 /// User agents run as.
 pub const AGENT_USER: &str = "nobody";
 
-/// A world and everything in it.
+/// A deployment and everything in it.
 #[derive(Debug)]
-pub struct World {
+pub struct Deployment {
     // Dropped in this order: the daemon has files in `dir`.
     /// The product.
     pub daemon: Daemon,
@@ -33,16 +33,18 @@ pub struct World {
     dir: TempDir,
 }
 
-impl World {
-    /// A world cut off from every real network: daemon and agents in one namespace, the origin in another.
+impl Deployment {
+    /// A deployment cut off from every real network: daemon and agents in one namespace, the origin in another.
     pub fn start(settings: Settings) -> Result<Self> {
         Self::start_in(Netns::new()?, settings)
     }
 
-    /// A world whose daemon lives in `place`; only that and the origin can talk to each other through it.
+    /// A deployment whose daemon lives in `place`; only that and the origin can talk to each other through it.
     pub fn start_in(place: Netns, settings: Settings) -> Result<Self> {
-        let dir =
-            tempfile::Builder::new().prefix("shield-world-").tempdir().context("cannot make a directory")?;
+        let dir = tempfile::Builder::new()
+            .prefix("shield-deployment-")
+            .tempdir()
+            .context("cannot make a directory")?;
         open_to_all(dir.path())?;
         let network = settings.network();
         let elsewhere = Netns::new()?;
@@ -69,7 +71,7 @@ impl World {
         format!("{}:{port}", self.origin.address)
     }
 
-    /// A `shield` command of this world's instance.
+    /// A `shield` command of this deployment's instance.
     pub fn shield(&self, arguments: &[&str]) -> Command {
         self.daemon.shield(&self.place, arguments)
     }

@@ -134,7 +134,7 @@ pub fn tool(name: &str) -> PathBuf {
 fn start(place: &Netns, config: &Path) -> Result<Child> {
     let mut command = place.command(tool("shield"));
     command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
-    // Ctrl-C at a terminal is for whoever made this world; the daemon is stopped in its turn.
+    // Ctrl-C at a terminal is for whoever made this deployment; the daemon is stopped in its turn.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().context("cannot start shield: build the workspace first")?;
     let stderr = child.stderr.take().context("stderr is piped")?;
@@ -161,7 +161,7 @@ fn log_of(config: &Path) -> PathBuf {
     config.with_extension("log")
 }
 
-/// Detaches what a dead daemon left attached: hooks stay on purpose, and this world is over.
+/// Detaches what a dead daemon left attached: hooks stay on purpose, and this deployment is over.
 fn clear_away(instance: &str) {
     for version in entries(Path::new("/sys/fs/bpf/agent-shield")) {
         // Pins of other instances are not ours.
