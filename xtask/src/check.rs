@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use crate::build_ebpf;
 use crate::run::cargo;
 use crate::stages::Stages;
 use crate::{build_ebpf, tidy};
@@ -19,7 +18,6 @@ pub(crate) fn add_to(stages: &mut Stages) {
     stages.commands("format", [cargo(&["fmt", "--all", "--check"])]);
     stages.stage("tidy", tidy::repository);
     stages.stage("kernel-object", build_ebpf::check_object);
-    stages.stage("kernel object", build_ebpf::check_object);
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     stages.commands("lints", [cargo(&lints)]);
 }
