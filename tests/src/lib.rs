@@ -6,4 +6,7 @@ pub mod client;
 pub mod deployment;
 pub mod netns;
 pub mod origin;
+pub mod proxy;
+pub mod sniffer;
 pub mod wait;
+pub mod world;

@@ -1,0 +1,52 @@
+//! What the kernel tests need another process for.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::socket::{setsockopt, sockopt};
+use shield_agent::capture::{AgentCgroups, Gate, listeners};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["listeners"] => Ok(listeners::helper_main()?),
+        ["own", instance, agent, proxy] => own(instance, agent.into(), proxy.into()),
+        ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
+        _ => bail!("unknown act {words:?}"),
+    }
+}
+
+/// Attaches a gate, says so, and waits to be killed.
+fn own(instance: &str, agent: PathBuf, proxy: PathBuf) -> Result<()> {
+    let _gate = Gate::attach(instance, &"agent".parse()?, &AgentCgroups { agent, proxy })?;
+    println!("attached");
+    loop {
+        thread::park();
+    }
+}
+
+/// Connects from many threads, each time to another address, sends that address and resets the connection.
+fn storm(threads: u8, connections: u32) -> Result<()> {
+    let storms = (0..threads).map(|number| {
+        thread::spawn(move || (0..connections).try_for_each(|connection| strike(number, connection)))
+    });
+    let storms: Vec<_> = storms.collect();
+    storms.into_iter().try_for_each(|storm| storm.join().expect("a storm does not panic"))
+}
+
+fn strike(thread: u8, connection: u32) -> Result<()> {
+    let [_, a, b, c] = connection.to_be_bytes();
+    let (address, port) = (Ipv4Addr::new(20 + thread, a, b, c), 1024 + (connection % 60_000) as u16);
+    let mut stream = TcpStream::connect(SocketAddr::new(IpAddr::V4(address), port))
+        .with_context(|| format!("cannot connect to {address}:{port}"))?;
+    let mut named = address.octets().to_vec();
+    named.extend(port.to_be_bytes());
+    stream.write_all(&named)?;
+    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    Ok(setsockopt(&stream.as_fd(), sockopt::Linger, &reset)?)
+}

@@ -1,0 +1,19 @@
+//! The kernel half on a real kernel: throwaway cgroups and namespaces, a sniffer as leak oracle.
+//!
+//! Numbers in comments are those of the design's list of cases.
+
+mod redirect;
+
+use std::path::Path;
+
+use anyhow::Result;
+use shield_tests::world::World;
+
+fn actor() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_actor"))
+}
+
+/// A gated world, or `None` where there cannot be one.
+fn world() -> Result<Option<World>> {
+    World::new(actor())
+}
