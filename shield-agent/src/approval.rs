@@ -1,3 +1,4 @@
 //! The approval daemon: holds, decisions, permits.
 
+pub mod permit;
 pub mod view;

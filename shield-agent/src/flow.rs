@@ -1,6 +1,105 @@
 //! The data plane, in travel order: accept → decrypt → http → inspect → policy → review → upstream.
+//!
+//! [`serve`] is the life of a connection, [`exchange`] the life of a request. Nothing here decides what may pass, and
+//! nothing here writes upstream without a permit.
 
+pub mod accept;
+pub mod decrypt;
 pub mod http;
 pub mod inspect;
+pub mod judge;
 pub mod origin;
 pub mod policy;
+pub mod review;
+pub mod services;
+#[cfg(test)]
+mod tests;
+pub mod upstream;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use ::http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::names::ExchangeId;
+use accept::{Accepted, Gate};
+use decrypt::Opened;
+use http::canonical::Scheme;
+use http::{parse, serve as server};
+use policy::verdict::{Subject, Verdict};
+use review::answers::{INTERNAL_HOST, OurAnswer};
+use review::dialect::{Dialect, render};
+use review::reply::Reply;
+use review::{Exchange, Via, own};
+use services::Services;
+
+/// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
+pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, stop: CancellationToken) {
+    let flow = match accept::identify(&gate, &services.forbidden, socket.as_fd()) {
+        Ok(Accepted::Flow(flow)) => flow,
+        Ok(Accepted::Probe) => return accept::answer_probe(socket, &gate.agent).await,
+        Ok(Accepted::Dns) => return services::answer_dns(&services, socket).await,
+        Err(error) => return accept::turn_away(socket, &gate.agent, &error),
+    };
+    let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
+    match opened {
+        Ok(Opened::Tls { stream, name, h2: true }) => {
+            let via = Via::new(services, flow, Scheme::Https, Some(name), true);
+            server::http2(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+        }
+        Ok(Opened::Tls { stream, name, h2: false }) => {
+            let via = Via::new(services, flow, Scheme::Https, Some(name), false);
+            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+            review::refuse_connection(&via, ended).await;
+        }
+        Ok(Opened::Plain(stream)) => {
+            let via = Via::new(services, flow, Scheme::Http, None, false);
+            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+            review::refuse_connection(&via, ended).await;
+        }
+        Ok(Opened::Opaque { stream, why }) => review::refuse_opaque(&services, &flow, stream, &why).await,
+        Err(error) => decrypt::report(&flow, &error),
+    }
+}
+
+/// The life of a request, from its parsed head to the head of its answer.
+pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Reply> {
+    let arrived = Instant::now();
+    let (parts, body) = request.into_parts();
+    let head = match parse::canonical_head(&parts, &via.channel) {
+        Ok(head) => head,
+        Err(unclear) => return review::refuse_request(&via, &unclear).await,
+    };
+    let dialect = Dialect::of(&head);
+    let answered = async {
+        if head.host == INTERNAL_HOST {
+            return own::answer(&via.services.approver, &via.flow.agent, &head).await;
+        }
+        let policy = via.services.policy.load_full().ok_or_else(OurAnswer::unjudged)?;
+        let needed = policy.body_need(&via.flow.agent, &head);
+        let body = via.take_body(body, needed).await?;
+        let action = policy.classify(&head, body.known());
+        let destination = via.flow.destination();
+        let judgement = policy.judge(&Subject {
+            agent: &via.flow.agent,
+            caller: &via.flow.caller,
+            destination: &destination,
+            head: &head,
+            body: body.view(),
+            action: &action,
+        });
+        let id = ExchangeId(ulid::Ulid::new());
+        let verdict = judgement.verdict;
+        let exchange = Exchange { id, via: &via, arrived, destination, head, body, action, judgement };
+        match verdict {
+            Verdict::Allow => exchange.forward().await,
+            Verdict::Hold => exchange.hold(policy.as_ref().as_ref()).await,
+            Verdict::Deny => exchange.deny().await,
+        }
+    };
+    answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)))
+}

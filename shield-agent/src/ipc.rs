@@ -6,5 +6,7 @@
 pub mod approver;
 pub mod fds;
 pub mod frame;
+pub mod gate;
 pub mod signer;
+pub mod supervisor;
 pub mod worker;

@@ -5,12 +5,22 @@
 // Words used everywhere.
 pub mod config;
 pub mod names;
+pub mod report;
 // The processes and what they say to each other.
 pub mod ipc;
+pub mod privileges;
+// The command line.
+pub mod cli;
+// The supervisor, the processes it starts, and `shield run`.
+pub mod daemon;
+pub mod health;
+pub mod launch;
+pub mod role;
 // The kernel half.
 pub mod capture;
 // From a socket to a decision to bytes upstream.
 pub mod flow;
+pub mod worker;
 // The approval daemon.
 pub mod approval;
 // The agents' resolver, and the CA of this install.

@@ -1,3 +1,10 @@
 //! `shield`: arguments → role → run.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use shield_agent::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    cli::run(&Cli::parse())
+}

@@ -9,9 +9,9 @@ use super::canonical::{Header, RequestHead, Scheme};
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
-/// What is known of a flow before its requests are read.
+/// What requests come over, known before any of them is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct Channel {
     /// `https` when the flow is TLS.
     pub scheme: Scheme,
     /// The canonical name of the TLS session; `None` for plain HTTP.
@@ -37,7 +37,7 @@ const HOP_BY_HOP: [&str; 9] = [
 const REWRITTEN: [&str; 3] = ["content-length", "expect", "host"];
 
 /// The canonical head, or why there is none.
-pub fn canonical_head(parts: &Parts, opened: &Opened) -> Result<RequestHead, Unclear> {
+pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, Unclear> {
     refuse_tunnels(parts)?;
     if parts
         .headers
@@ -46,11 +46,11 @@ pub fn canonical_head(parts: &Parts, opened: &Opened) -> Result<RequestHead, Unc
     {
         return Err(Unclear::Unsupported("an expectation other than 100-continue cannot be met"));
     }
-    let authority = agreed_authority(parts, opened)?;
+    let authority = agreed_authority(parts, channel)?;
     Ok(RequestHead {
-        scheme: opened.scheme,
+        scheme: channel.scheme,
         host: authority.host,
-        port: opened.port,
+        port: channel.port,
         method: parts.method.as_str().to_owned(),
         target: target(&parts.method, &parts.uri)?,
         headers: end_to_end(&parts.headers)?,
@@ -74,7 +74,7 @@ fn refuse_tunnels(parts: &Parts) -> Result<(), Unclear> {
 }
 
 /// The one authority of the request: `Host`, the target's authority, the TLS name and the port must agree.
-fn agreed_authority(parts: &Parts, opened: &Opened) -> Result<Authority, Unclear> {
+fn agreed_authority(parts: &Parts, channel: &Channel) -> Result<Authority, Unclear> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next().map(|value| host::authority(value.as_bytes())).transpose()?;
     if hosts.next().is_some() {
@@ -82,27 +82,27 @@ fn agreed_authority(parts: &Parts, opened: &Opened) -> Result<Authority, Unclear
     }
     let target =
         parts.uri.authority().map(|authority| host::authority(authority.as_str().as_bytes())).transpose()?;
-    if parts.uri.scheme_str().is_some_and(|scheme| scheme != opened.scheme.as_str()) {
+    if parts.uri.scheme_str().is_some_and(|scheme| scheme != channel.scheme.as_str()) {
         return Err(Unclear::Ambiguous("the scheme of the target is not that of the connection"));
     }
     let authority = match (host, target) {
-        (Some(host), Some(target)) if !same(&host, &target, opened) => {
+        (Some(host), Some(target)) if !same(&host, &target, channel) => {
             return Err(Unclear::Ambiguous("Host and the authority of the target differ"));
         }
         (_, Some(authority)) | (Some(authority), None) => authority,
         (None, None) => return Err(Unclear::Ambiguous("Host is missing")),
     };
-    let name = opened.name.as_deref().unwrap_or(&authority.host);
-    let expected = Authority { host: name.to_owned(), port: Some(opened.port) };
-    match same(&authority, &expected, opened) {
+    let name = channel.name.as_deref().unwrap_or(&authority.host);
+    let expected = Authority { host: name.to_owned(), port: Some(channel.port) };
+    match same(&authority, &expected, channel) {
         true => Ok(authority),
         false => Err(Unclear::Misdirected { asked: shown(&authority), opened: shown(&expected) }),
     }
 }
 
 /// A port that is left out is the one the connection was opened to.
-fn same(one: &Authority, other: &Authority, opened: &Opened) -> bool {
-    one.host == other.host && one.port.unwrap_or(opened.port) == other.port.unwrap_or(opened.port)
+fn same(one: &Authority, other: &Authority, channel: &Channel) -> bool {
+    one.host == other.host && one.port.unwrap_or(channel.port) == other.port.unwrap_or(channel.port)
 }
 
 fn shown(authority: &Authority) -> String {
@@ -185,8 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn https() -> Opened {
-        Opened { scheme: Scheme::Https, name: Some("api.example.com".into()), port: 443 }
+    fn https() -> Channel {
+        Channel { scheme: Scheme::Https, name: Some("api.example.com".into()), port: 443 }
     }
 
     fn head(uri: &str, fields: &[(&str, &str)]) -> Result<RequestHead, Unclear> {

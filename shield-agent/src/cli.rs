@@ -1,0 +1,138 @@
+//! The command line: one tree of verbs, one file for each group of them.
+//!
+//! Data goes to standard output, talk to standard error. What a verb does lives with its subject; here are arguments,
+//! exit codes and what people read.
+
+mod ca;
+mod daemon;
+mod doctor;
+mod exit;
+mod gates;
+mod manual;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use self::exit::{Failure, code};
+use crate::role::RoleKind;
+
+/// Where the configuration is when nobody says otherwise.
+const CONFIG: &str = "/etc/shield/shield.yaml";
+
+/// Puts a person at the doors an AI agent should not open alone.
+#[derive(Debug, Parser)]
+#[command(name = "shield", version, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file
+    #[arg(long, global = true, env = "SHIELD_CONFIG", default_value = CONFIG, value_name = "FILE")]
+    config: PathBuf,
+    /// How data is printed
+    #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the host daemon in the foreground
+    Daemon,
+    /// Start a command as a gated agent
+    Run(gates::RunArgs),
+    /// Gate a cgroup that exists
+    Attach(gates::AttachArgs),
+    /// Remove the gate of an attached cgroup
+    Detach(gates::AgentArgs),
+    /// List the agents
+    Agents,
+    /// Stop every process of an agent
+    Freeze(gates::AgentArgs),
+    /// Let a frozen agent continue
+    Thaw(gates::AgentArgs),
+    /// Policy files
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// The certificate authority agents are made to trust
+    #[command(subcommand)]
+    Ca(ca::CaVerb),
+    /// Check every prerequisite, each with its remedy
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page
+    Man,
+    /// Print the version
+    Version,
+    /// Become one of the daemon's roles; only the daemon starts these
+    #[command(hide = true)]
+    Role {
+        /// Which
+        kind: RoleKind,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyVerb {
+    /// Have the daemon read its policy files again
+    Reload,
+}
+
+/// Runs what the arguments ask for.
+///
+/// The calling process must have one thread: verbs fork, and roles give up privileges that belong to threads.
+pub fn run(cli: &Cli) -> ExitCode {
+    exit::report(dispatch(cli))
+}
+
+fn dispatch(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.verb {
+        Verb::Role { kind } => daemon::role(*kind),
+        Verb::Daemon => daemon::run(&cli.config),
+        Verb::Run(args) => gates::run(&cli.config, args),
+        Verb::Attach(args) => gates::attach(&cli.config, args),
+        Verb::Detach(args) => gates::detach(&cli.config, args),
+        Verb::Agents => gates::agents(&cli.config, cli.output),
+        Verb::Freeze(args) => gates::freeze(&cli.config, args),
+        Verb::Thaw(args) => gates::thaw(&cli.config, args),
+        Verb::Policy(PolicyVerb::Reload) => gates::reload_policy(&cli.config),
+        Verb::Ca(verb) => ca::run(&cli.config, verb),
+        Verb::Doctor(args) => doctor::run(&cli.config, args, cli.output),
+        Verb::Completions(args) => manual::completions(args),
+        Verb::Man => manual::page(),
+        Verb::Version => manual::version(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_verbs_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_after_two_dashes_keeps_its_own_options() {
+        let cli =
+            Cli::try_parse_from(["shield", "run", "--agent", "bot", "--", "curl", "--config", "x"]).unwrap();
+        assert_eq!(cli.config, PathBuf::from(CONFIG));
+        assert!(Cli::try_parse_from(["shield", "run"]).is_err());
+        assert!(Cli::try_parse_from(["shield", "run", "--env", "NOVALUE", "--", "true"]).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! Exit codes, and how an error reaches the person who caused it.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::ipc::gate::AskError;
+use crate::report;
+
+/// Exit codes of the command line.
+pub mod code {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// Something failed.
+    pub const ERROR: u8 = 1;
+    /// A prerequisite fails.
+    pub const DOCTOR: u8 = 5;
+    /// The daemon is not reachable.
+    pub const UNREACHABLE: u8 = 69;
+    /// Not permitted.
+    pub const NOT_PERMITTED: u8 = 77;
+}
+
+/// An error and the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What went wrong.
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// With an exit code of its own.
+    pub fn new(code: u8, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { code, error: error.into() }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    /// Everything is exit code 1, but a daemon that is not there or does not let us.
+    fn from(error: E) -> Self {
+        let code = match (&error as &dyn Error).downcast_ref::<AskError>() {
+            Some(AskError::NotReachable(..) | AskError::Broken(_)) => code::UNREACHABLE,
+            Some(AskError::NotPermitted(..)) => code::NOT_PERMITTED,
+            _ => code::ERROR,
+        };
+        Self { code, error: Box::new(error) }
+    }
+}
+
+/// Prints the error, when there is one, and ends with its code.
+pub(super) fn report(result: Result<u8, Failure>) -> ExitCode {
+    let code = result.unwrap_or_else(|failure| {
+        report::error("shield", failure.error.as_ref());
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_daemon_and_a_forbidden_one_have_their_own_codes() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let of = |error: AskError| Failure::from(error).code;
+        assert_eq!(of(AskError::NotReachable("/run/x".into(), refused())), 69);
+        assert_eq!(of(AskError::NotPermitted("/run/x".into(), refused())), 77);
+        assert_eq!(of(AskError::Refused("no".into())), 1);
+    }
+}

@@ -1,0 +1,272 @@
+//! The supervisor: the only wiring of the daemon.
+//!
+//! It prepares the premises, starts the crew, takes over the gates of an earlier daemon and says `ready`; then one loop
+//! owns everything. Capture comes last and is given up only on purpose: whatever happens to this process, what is
+//! gated stays gated. It parses nothing that came from a network.
+//!
+//! One thread, because the roles die with the thread that started them.
+
+pub mod backoff;
+pub mod cgroup;
+pub mod crew;
+pub mod folders;
+pub mod gates;
+pub mod notify;
+pub mod open_sockets;
+pub mod peer;
+pub mod policy_files;
+pub mod premises;
+pub mod resolvers;
+pub mod roles;
+pub mod signals;
+pub mod socket;
+pub mod trust;
+pub mod users;
+
+mod answer;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::backoff::Backoff;
+use self::crew::{Crew, FromCrew};
+use self::gates::{GateError, Gates};
+use self::premises::{Premises, PremisesError};
+use self::roles::RoleError;
+use self::signals::Signals;
+use self::socket::FromSocket;
+use self::trust::TrustError;
+use crate::capture::{CaptureError, check_host};
+use crate::config::Config;
+use crate::ipc::gate::{GateReply, TrustFiles};
+use crate::ipc::supervisor::{FromApproverRole, ToApproverRole};
+use crate::ipc::worker::FromWorker;
+use crate::names::AgentName;
+use crate::report::Chain;
+
+/// How long exchanges under way may take when the daemon ends.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How often gates are looked over.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Sweeps between two looks at the policy files.
+const SWEEPS_PER_POLICY_LOOK: u32 = 2;
+
+/// Questions that may wait.
+const QUEUE: usize = 64;
+
+/// Why the daemon ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The host cannot gate agents.
+    #[error(transparent)]
+    Host(#[from] CaptureError),
+    /// Something is missing before the first role.
+    #[error(transparent)]
+    Premises(#[from] PremisesError),
+    /// Trust files could not be written.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A role did not start.
+    #[error("the daemon did not start")]
+    Crew(#[source] RoleError),
+    /// The instance's gates could not be looked at.
+    #[error(transparent)]
+    Gates(#[from] GateError),
+    /// The process itself.
+    #[error("the supervisor could not set itself up")]
+    Process(#[source] io::Error),
+}
+
+/// Runs the daemon until it is told to end. The calling process must have one thread.
+pub fn run(config: Config) -> Result<(), DaemonError> {
+    check_host()?;
+    nix::sys::prctl::set_dumpable(false).map_err(|errno| DaemonError::Process(errno.into()))?;
+    let (premises, gate_socket) = Premises::prepare(config)?;
+    let gates = Gates::new(&premises.config.instance, premises.folders.gates.clone())?;
+    let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
+}
+
+struct Supervisor {
+    premises: Premises,
+    gates: Gates,
+    /// Known as soon as the signer has said what the CA is.
+    trust: Option<TrustFiles>,
+    /// Answers that wait for the worker to serve an agent.
+    awaiting: BTreeMap<AgentName, (oneshot::Sender<GateReply>, GateReply)>,
+    sweeps: u32,
+}
+
+impl Supervisor {
+    async fn run(mut self, gate_socket: UnixListener) -> Result<(), DaemonError> {
+        let mut signals = Signals::listen().map_err(DaemonError::Process)?;
+        let crew = tokio::select! {
+            crew = Crew::start(self.premises.crew_plan()) => crew.map_err(DaemonError::Crew)?,
+            () = signals.end() => return Ok(()),
+        };
+        self.trust = Some(self.premises.write_trust(&crew.ca_certificate)?);
+        for (agent, error) in self.gates.adopt_all()? {
+            tracing::error!(%agent, "a gate of an earlier daemon stays shut: {}", Chain(&error));
+        }
+        let listener = tokio::net::UnixListener::from_std(gate_socket).map_err(DaemonError::Process)?;
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let socket = tokio::spawn(socket::serve(listener, asks));
+        let crew = self.keep_crewed(crew, &mut signals, asked).await;
+        socket.abort();
+        notify::stopping();
+        if let Some(crew) = crew {
+            crew.drain(DRAIN_TIME).await;
+        }
+        tracing::info!("ended; agents stay gated and are blocked until the daemon runs again");
+        Ok(())
+    }
+
+    /// Runs with one crew after the other until the daemon is to end. Returns the last crew, when it is alive.
+    async fn keep_crewed(
+        &mut self,
+        mut crew: Crew,
+        signals: &mut Signals,
+        mut asked: mpsc::Receiver<FromSocket>,
+    ) -> Option<Crew> {
+        let mut backoff = Backoff::new();
+        let mut ready = false;
+        loop {
+            let since = Instant::now();
+            let lost = match self.add_all_gates(&mut crew).await {
+                Ok(()) => {
+                    if !std::mem::replace(&mut ready, true) {
+                        notify::ready();
+                    }
+                    self.work(&mut crew, signals, &mut asked).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = lost else { return Some(crew) };
+            tracing::error!("{}; agents are blocked until all roles run again", Chain(&error));
+            crew.end().await;
+            crew = self.next_crew(signals, &mut backoff, since).await?;
+            tracing::info!("all roles run again");
+        }
+    }
+
+    /// Starts crews until one is ready; `None` when the daemon is to end.
+    async fn next_crew(&self, signals: &mut Signals, backoff: &mut Backoff, since: Instant) -> Option<Crew> {
+        let mut lived = since.elapsed();
+        loop {
+            let start = async {
+                tokio::time::sleep(backoff.after(lived)).await;
+                Crew::start(self.premises.crew_plan()).await
+            };
+            let started = tokio::select! {
+                started = start => started,
+                () = signals.end() => return None,
+            };
+            match started {
+                Ok(crew) => return Some(crew),
+                Err(error) => tracing::error!("the roles did not start: {}", Chain(&error)),
+            }
+            lived = Duration::ZERO;
+        }
+    }
+
+    /// The loop. Ends with `Ok` when the daemon is to end, with an error when the crew is lost.
+    async fn work(
+        &mut self,
+        crew: &mut Crew,
+        signals: &mut Signals,
+        asked: &mut mpsc::Receiver<FromSocket>,
+    ) -> Result<(), RoleError> {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                said = crew.next() => self.hear(crew, said).await?,
+                Some(from) = asked.recv() => self.serve_socket(crew, from).await?,
+                _ = sweep.tick() => self.look_around(crew).await?,
+                end = signals.next() => match end {
+                    true => return Ok(()),
+                    false => drop(self.reload_policy(crew).await?),
+                },
+            }
+        }
+    }
+
+    async fn hear(&mut self, crew: &mut Crew, said: FromCrew) -> Result<(), RoleError> {
+        match said {
+            FromCrew::Lost(kind, error) => return Err(crew.fate(kind, error).await),
+            FromCrew::Worker(FromWorker::Serving { agent }) => {
+                if let Some((reply, answer)) = self.awaiting.remove(&agent) {
+                    // Whoever asked may have gone; the gate then ends with its connection.
+                    let _ = reply.send(answer);
+                }
+            }
+            FromCrew::Worker(FromWorker::PolicyRefused { reason }) => {
+                tracing::error!("the worker keeps its policy: {reason}");
+            }
+            FromCrew::Approver(FromApproverRole::PolicyRefused { reason }) => {
+                tracing::error!("the approver keeps its policy: {reason}");
+            }
+            FromCrew::Approver(FromApproverRole::Freeze { agent, frozen }) => {
+                let changed = self.gates.set_frozen(&agent, frozen);
+                let result = changed.map(|()| frozen).map_err(|error| Chain(&error).to_string());
+                crew.tell_approver(ToApproverRole::Frozen { agent, result }).await?;
+            }
+            FromCrew::Worker(FromWorker::Ready | FromWorker::Drained)
+            | FromCrew::Approver(FromApproverRole::Ready | FromApproverRole::Drained) => {
+                tracing::warn!("a role repeated itself");
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve_socket(&mut self, crew: &mut Crew, from: FromSocket) -> Result<(), RoleError> {
+        match from {
+            FromSocket::Gone(agent) => {
+                self.awaiting.remove(&agent);
+                self.gates.client_gone(&agent);
+                self.sweep_gates(crew).await
+            }
+            FromSocket::Ask { request, netns, cgroup, reply } => {
+                if self.gates.owner_of(&cgroup).is_some() {
+                    let reason = peer::NotPermitted::Agent.to_string();
+                    let _ = reply.send(GateReply::Refused { reason });
+                    return Ok(());
+                }
+                self.answer(crew, request, &netns, reply).await
+            }
+        }
+    }
+
+    async fn look_around(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if self.sweeps.is_multiple_of(SWEEPS_PER_POLICY_LOOK) && self.premises.policy_files.changed() {
+            self.reload_policy(crew).await?;
+        }
+        self.sweep_gates(crew).await
+    }
+
+    async fn sweep_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        for agent in self.gates.sweep() {
+            tracing::info!(%agent, "gone");
+            crew.remove_gate(&agent).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_all_gates(&self, crew: &mut Crew) -> Result<(), RoleError> {
+        for agent in self.gates.agents() {
+            if let Some(sockets) = self.gates.sockets(&agent) {
+                crew.add_gate(&agent, &sockets).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! What the supervisor does for each question on the gate socket.
+
+use std::fs::File;
+
+use tokio::sync::oneshot;
+
+use super::Supervisor;
+use super::crew::Crew;
+use super::gates::GateError;
+use super::roles::RoleError;
+use crate::ipc::gate::{GateReply, GateRequest, PreparedRun, TrustFiles};
+use crate::names::AgentName;
+use crate::report::Chain;
+
+impl Supervisor {
+    /// Answers a question, now or as soon as the worker serves the agent. An error means that the crew is lost.
+    pub(super) async fn answer(
+        &mut self,
+        crew: &mut Crew,
+        request: GateRequest,
+        netns: &File,
+        reply: oneshot::Sender<GateReply>,
+    ) -> Result<(), RoleError> {
+        let answer = match request {
+            GateRequest::PrepareRun { agent } => match self.prepare_run(&agent, netns) {
+                Ok(prepared) => return self.when_served(crew, agent, reply, prepared).await,
+                Err(error) => refused(&error),
+            },
+            GateRequest::Attach { agent, cgroup } => match self.gates.attach(&agent, &cgroup) {
+                Ok(caveats) => {
+                    let answer = GateReply::Attached { caveats: self.with_trust(caveats) };
+                    return self.when_served(crew, agent, reply, answer).await;
+                }
+                Err(error) => refused(&error),
+            },
+            GateRequest::Detach { agent } => match self.gates.detach(&agent) {
+                Ok(()) => {
+                    crew.remove_gate(&agent).await?;
+                    done(format!("agent {agent} is not gated any more"))
+                }
+                Err(error) => refused(&error),
+            },
+            GateRequest::Agents => GateReply::Agents { agents: self.gates.list() },
+            GateRequest::Freeze { agent } => self.set_frozen(&agent, true),
+            GateRequest::Thaw { agent } => self.set_frozen(&agent, false),
+            GateRequest::PolicyReload => self.reload_policy(crew).await?,
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    /// Reads the policy files again and puts them into force, unless something is wrong with them.
+    pub(super) async fn reload_policy(&mut self, crew: &mut Crew) -> Result<GateReply, RoleError> {
+        match self.premises.read_policy() {
+            Ok(policy) => {
+                crew.set_policy(&policy).await?;
+                let files = policy.files.len();
+                self.premises.policy = policy;
+                tracing::info!(files, "policy in force");
+                Ok(done(format!("the policy is in force: {files} files")))
+            }
+            Err(error) => {
+                let reason =
+                    format!("the policy in force stays, because the new one is bad: {}", Chain(&error));
+                tracing::error!("{reason}");
+                Ok(GateReply::Refused { reason })
+            }
+        }
+    }
+
+    fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<GateReply, GateError> {
+        let cgroup = self.gates.prepare_run(agent, netns)?;
+        let config = &self.premises.config;
+        Ok(GateReply::Prepared(PreparedRun {
+            cgroup,
+            trust: self.trust_files(),
+            run_dir: config.run_dir.clone(),
+            hide: vec![config.state_dir.clone()],
+        }))
+    }
+
+    /// Has the worker serve the agent; the answer is given when it does.
+    async fn when_served(
+        &mut self,
+        crew: &mut Crew,
+        agent: AgentName,
+        reply: oneshot::Sender<GateReply>,
+        answer: GateReply,
+    ) -> Result<(), RoleError> {
+        self.awaiting.insert(agent.clone(), (reply, answer));
+        match self.gates.sockets(&agent) {
+            Some(sockets) => crew.add_gate(&agent, &sockets).await,
+            None => Ok(()),
+        }
+    }
+
+    fn set_frozen(&self, agent: &AgentName, frozen: bool) -> GateReply {
+        match self.gates.set_frozen(agent, frozen) {
+            Ok(()) => done(format!("agent {agent} is {}", if frozen { "stopped" } else { "running" })),
+            Err(error) => refused(&error),
+        }
+    }
+
+    fn trust_files(&self) -> TrustFiles {
+        self.trust.clone().expect("the signer is ready before the socket is served")
+    }
+
+    /// A gate cannot change what processes trust that run already.
+    fn with_trust(&self, mut caveats: Vec<String>) -> Vec<String> {
+        let trust = self.trust_files();
+        caveats.push(format!(
+            "programs inside must be made to trust the gate: start them with SSL_CERT_FILE, REQUESTS_CA_BUNDLE, \
+             CURL_CA_BUNDLE and GIT_SSL_CAINFO set to {} and NODE_EXTRA_CA_CERTS to {}",
+            trust.bundle.display(),
+            trust.ca.display()
+        ));
+        caveats
+    }
+}
+
+fn done(what: String) -> GateReply {
+    GateReply::Done { what }
+}
+
+fn refused(error: &GateError) -> GateReply {
+    GateReply::Refused { reason: Chain(error).to_string() }
+}

@@ -1,0 +1,164 @@
+//! From bytes to plaintext: TLS ended with a leaf for the name the agent asked for, plain HTTP as it is, and
+//! everything else named opaque.
+//!
+//! Never tunnels what it cannot read, and never sees the CA's key: leaves come from the signer.
+
+pub mod hello;
+pub mod leaf;
+pub mod signer;
+
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::server::{StartHandshake, TlsStream};
+
+use crate::flow::accept::Flow;
+use crate::flow::http::host::{self, BadHost};
+use leaf::{Leaves, NoLeaf};
+
+/// What a flow turned out to be.
+pub enum Opened {
+    /// TLS, ended here.
+    Tls {
+        /// The plaintext.
+        stream: Box<TlsStream<TcpStream>>,
+        /// Canonical name (or IP literal) the leaf was made for.
+        name: String,
+        /// Whether the two sides agreed on HTTP/2.
+        h2: bool,
+    },
+    /// Not TLS; perhaps HTTP.
+    Plain(TcpStream),
+    /// Neither: policy says what becomes of it.
+    Opaque {
+        /// The connection, nothing answered.
+        stream: TcpStream,
+        /// What it looks like.
+        why: String,
+    },
+}
+
+/// How long a flow may take to say what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until its first byte: a client that waits for the server's greeting does not speak HTTP.
+    pub first_byte: Duration,
+    /// Until the TLS handshake is complete.
+    pub handshake: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { first_byte: Duration::from_secs(3), handshake: Duration::from_secs(10) }
+    }
+}
+
+/// Why there is no plaintext. The agent sees a TLS alert or a closed connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DecryptError {
+    /// The agent closed before it said anything.
+    #[error("the connection was closed before it said anything")]
+    Closed,
+    /// The socket failed.
+    #[error("the connection failed before it said anything")]
+    Socket(#[source] io::Error),
+    /// The name in the handshake has more than one reading.
+    #[error("the TLS name is not usable")]
+    Name(#[from] BadHost),
+    /// No leaf for the name.
+    #[error("no certificate could be made for {name}")]
+    Leaf {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: NoLeaf,
+    },
+    /// The handshake failed, most often because the agent does not trust our CA or pins another certificate.
+    #[error("the TLS handshake for {name} failed")]
+    Handshake {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The handshake took too long.
+    #[error("the TLS handshake took longer than {0:?}")]
+    TooSlow(Duration),
+}
+
+/// Finds out what a flow to `original` speaks and takes TLS off it. A client that names no server in its handshake
+/// connects to an address by number: the leaf is for that address.
+pub async fn open(
+    stream: TcpStream,
+    original: IpAddr,
+    leaves: &Leaves,
+    limits: Limits,
+) -> Result<Opened, DecryptError> {
+    let start = Instant::now();
+    let mut first = [0];
+    match timeout_at(start + limits.first_byte, stream.peek(&mut first)).await {
+        Err(_) => {
+            let why = "the client waits for the server to speak first".to_owned();
+            return Ok(Opened::Opaque { stream, why });
+        }
+        Ok(Ok(0)) => return Err(DecryptError::Closed),
+        Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => return Ok(Opened::Plain(stream)),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(DecryptError::Socket(error)),
+    }
+    timeout_at(start + limits.handshake, end_tls(stream, original, leaves))
+        .await
+        .unwrap_or(Err(DecryptError::TooSlow(limits.handshake)))
+}
+
+async fn end_tls(mut stream: TcpStream, original: IpAddr, leaves: &Leaves) -> Result<Opened, DecryptError> {
+    let accepted = match hello::read(&mut stream).await {
+        Ok(accepted) => accepted,
+        Err(hello::NotTls::Socket(error)) => return Err(DecryptError::Socket(error)),
+        Err(hello::NotTls::Unreadable(why)) => return Ok(Opened::Opaque { stream, why }),
+    };
+    let name = match accepted.client_hello().server_name() {
+        Some(name) => host::canonical(name)?,
+        None => original.to_string(),
+    };
+    finish(stream, accepted, name, leaves).await
+}
+
+async fn finish(
+    stream: TcpStream,
+    accepted: rustls::server::Accepted,
+    name: String,
+    leaves: &Leaves,
+) -> Result<Opened, DecryptError> {
+    let config = match leaves.config_for(&name).await {
+        Ok(config) => config,
+        Err(source) => return Err(DecryptError::Leaf { name, source }),
+    };
+    match StartHandshake::from_parts(accepted, stream).into_stream(config).await {
+        Ok(stream) => {
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Ok(Opened::Tls { stream: Box::new(stream), name, h2 })
+        }
+        Err(source) => Err(DecryptError::Handshake { name, source }),
+    }
+}
+
+/// Says in the log why a flow was not served. The agent sees an alert or a closed connection.
+pub fn report(flow: &Flow, why: &DecryptError) {
+    let (agent, original) = (&flow.agent, flow.original);
+    match why {
+        DecryptError::Closed | DecryptError::Socket(_) => {
+            tracing::debug!(%agent, %original, error = why as &dyn Error, "a connection ended early");
+        }
+        DecryptError::Leaf { .. } => {
+            tracing::error!(%agent, %original, error = why as &dyn Error, "a connection was not served");
+        }
+        _ => tracing::info!(%agent, %original, error = why as &dyn Error, "a connection was not served"),
+    }
+}

@@ -1,0 +1,104 @@
+//! A request's body as far as it has to be known before anything is decided.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::flow::policy::verdict::BodyView;
+use crate::flow::upstream::body::{Outgoing, Sent};
+use crate::names::Digest;
+
+/// See the module.
+pub enum Intake {
+    /// Not read, or only its first part: it streams.
+    Streaming {
+        /// The first part, when it was waited for.
+        first: Option<Bytes>,
+        /// The rest.
+        rest: Incoming,
+    },
+    /// All of it.
+    Whole(Bytes),
+    /// Longer than the limit.
+    TooLong {
+        /// What was read: at least the limit.
+        beginning: Bytes,
+        /// The rest.
+        rest: Incoming,
+    },
+}
+
+/// The body broke off, is ambiguously framed or ends in trailers.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body broke off or is ambiguous")]
+pub struct BrokenBody;
+
+impl Intake {
+    /// Takes a body as it is; with `wait_for_first`, its first part is read so that a body which cannot be read at all
+    /// is noticed before anything is sent.
+    pub async fn streaming(mut body: Incoming, wait_for_first: bool) -> Result<Self, BrokenBody> {
+        if body.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
+        let first = if wait_for_first { next(&mut body).await? } else { None };
+        Ok(if wait_for_first && first.is_none() {
+            Self::Whole(Bytes::new())
+        } else {
+            Self::Streaming { first, rest: body }
+        })
+    }
+
+    /// Reads a body to its end, or until it is longer than `limit`.
+    pub async fn read(self, limit: u64) -> Result<Self, BrokenBody> {
+        let Self::Streaming { first, mut rest } = self else { return Ok(self) };
+        let mut whole = BytesMut::from(first.unwrap_or_default());
+        loop {
+            if whole.len() as u64 > limit {
+                return Ok(Self::TooLong { beginning: whole.freeze(), rest });
+            }
+            match next(&mut rest).await? {
+                Some(data) => whole.extend_from_slice(&data),
+                None => return Ok(Self::Whole(whole.freeze())),
+            }
+        }
+    }
+
+    /// What policy may look at.
+    pub fn view(&self) -> BodyView<'_> {
+        match self {
+            Self::Streaming { .. } => BodyView::NotRead,
+            Self::Whole(body) => BodyView::Whole(body),
+            Self::TooLong { beginning, .. } => BodyView::Truncated(beginning),
+        }
+    }
+
+    /// What classification may look at.
+    pub fn known(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(body) => Some(body),
+            Self::Streaming { .. } | Self::TooLong { .. } => None,
+        }
+    }
+
+    /// The digest of the whole body; `None` when it streams.
+    pub fn digest(&self) -> Option<Digest> {
+        self.known().map(Digest::of)
+    }
+
+    /// The body on its way out.
+    pub fn outgoing(self, sent: Sent) -> Outgoing {
+        match self {
+            Self::Whole(body) => Outgoing::whole(body, sent),
+            Self::Streaming { first, rest } => Outgoing::streaming(first, rest, sent),
+            Self::TooLong { beginning, rest } => Outgoing::streaming(Some(beginning), rest, sent),
+        }
+    }
+}
+
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, BrokenBody> {
+    match body.frame().await {
+        None => Ok(None),
+        Some(Ok(frame)) => frame.into_data().map(Some).map_err(|_trailers| BrokenBody),
+        Some(Err(_)) => Err(BrokenBody),
+    }
+}

@@ -1,0 +1,114 @@
+//! The HTTP server towards agents: HTTP/1.1 behind the guard, HTTP/2 where TLS agreed on it.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::{Guard, MAX_HEAD, Refused};
+
+/// How long a connection may stay idle or take over the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(120);
+
+/// Most fields in a request.
+const MAX_FIELDS: usize = 200;
+
+/// Requests one HTTP/2 connection may have under way.
+const MAX_STREAMS: u32 = 128;
+
+/// How much of what a refused client still sends is read, so that it sees our answer before the end.
+const LINGER_BYTES: u64 = 256 << 10;
+const LINGER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Serves HTTP/1.1 until the client leaves, `stop` is cancelled and the request under way is answered, or a message is
+/// refused: then the stream comes back with the reason, unless the refused message was already being answered.
+pub async fn http1<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken) -> Option<(S, Refused)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        // Boxed, because the connection is taken apart afterwards and so cannot be pinned.
+        Box::pin(async move { Ok::<_, Infallible>(answered.await) })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(2 * MAX_HEAD)
+        .serve_connection(TokioIo::new(Guard::new(stream)), service);
+    let ended = tokio::select! {
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+        () = stop.cancelled() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an agent's connection ended early");
+    }
+    let (mut stream, refused) = connection.into_parts().io.into_inner().into_parts();
+    match refused {
+        Some(refused) if !refused.under_way => Some((stream, refused)),
+        _ => {
+            // The client may be gone.
+            let _ = stream.shutdown().await;
+            None
+        }
+    }
+}
+
+/// Serves HTTP/2 until the client leaves or `stop` is cancelled and the requests under way are answered.
+pub async fn http2<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let mut connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD as u32)
+            .adaptive_window(true)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an agent's connection ended early");
+    }
+}
+
+/// Writes a last answer and closes, so that the client can read it whatever it was still sending.
+pub async fn last_words<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: &[u8]) {
+    let told = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // The client may be gone, or never stop: either way the connection closes now.
+    let _ = timeout(LINGER_WITHIN, told).await;
+}

@@ -1,0 +1,21 @@
+//! What the flow asks of policy.
+
+use crate::flow::accept::Flow;
+use crate::flow::http::canonical::RequestHead;
+use crate::flow::inspect::action::Action;
+use crate::flow::policy::verdict::{Judgement, Subject};
+use crate::names::{AgentName, Digest};
+
+/// A compiled policy.
+pub trait Judge: Send + Sync {
+    /// Whether a rule that may decide this request looks at its body.
+    fn body_need(&self, agent: &AgentName, head: &RequestHead) -> bool;
+    /// What a request means; `body` when all of it is known.
+    fn classify(&self, head: &RequestHead, body: Option<&[u8]>) -> Action;
+    /// The verdict on a request.
+    fn judge(&self, subject: &Subject<'_>) -> Judgement;
+    /// The verdict on a connection that is neither TLS nor HTTP.
+    fn opaque(&self, flow: &Flow) -> Judgement;
+    /// Digest of the policy's text.
+    fn digest(&self) -> Digest;
+}

@@ -1,0 +1,19 @@
+//! What stands between a verdict and the wire: records, holds, the sends a reviewer ordered, and every answer of ours.
+
+pub mod answers;
+pub mod approver;
+pub mod dialect;
+pub mod exchange;
+pub mod hold;
+pub mod order;
+pub mod outcome;
+pub mod own;
+pub mod patience;
+pub mod recorder;
+pub mod refuse;
+pub mod reply;
+pub mod via;
+
+pub use exchange::Exchange;
+pub use refuse::{refuse_connection, refuse_opaque, refuse_request};
+pub use via::Via;

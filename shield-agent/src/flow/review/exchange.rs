@@ -1,0 +1,106 @@
+//! One judged request: forwarded, held or denied, and recorded whichever it is.
+
+use std::sync::Arc;
+
+use ::http::Response;
+use tokio::time::Instant;
+
+use super::answers::OurAnswer;
+use super::hold;
+use super::outcome::Outcome;
+use super::reply::Reply;
+use super::via::Via;
+use crate::approval::permit::Permit;
+use crate::flow::http::body::Intake;
+use crate::flow::http::canonical::{CanonicalRequest, RequestHead};
+use crate::flow::inspect::action::Action;
+use crate::flow::judge::Judge;
+use crate::flow::origin::Destination;
+use crate::flow::policy::verdict::Judgement;
+use crate::flow::upstream::Outbound;
+use crate::ipc::approver::{ExchangeRecord, HoldRequest};
+use crate::names::{Digest, ExchangeId};
+
+/// A request with its verdict.
+pub struct Exchange<'a> {
+    /// Its id.
+    pub id: ExchangeId,
+    /// The connection it came over.
+    pub via: &'a Arc<Via>,
+    /// When its head was read.
+    pub arrived: Instant,
+    /// Where it goes.
+    pub destination: Destination,
+    /// The request.
+    pub head: RequestHead,
+    /// Its body, as far as it was needed.
+    pub body: Intake,
+    /// What it means.
+    pub action: Action,
+    /// The verdict.
+    pub judgement: Judgement,
+}
+
+impl Exchange<'_> {
+    /// Allowed: recorded, permitted, sent; the answer streams back.
+    pub async fn forward(self) -> Result<Response<Reply>, OurAnswer> {
+        let services = &self.via.services;
+        let body_digest = self.body.digest();
+        let digest = self.head.digest(body_digest);
+        let accepted = services.approver.recorder.accept(self.record(digest), digest).await;
+        let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
+        let mut outcome = Outcome::begin(Arc::clone(&services.approver), self.id);
+        let outbound = Outbound { head: self.head, body_digest, body: self.body.outgoing(outcome.sent()) };
+        match services.upstream.send(permit, outbound).await {
+            Ok(answer) => Ok(Reply::passing(answer, outcome)),
+            Err(error) => {
+                outcome.failed(error.to_string());
+                let (agent, original) = (&self.via.flow.agent, self.via.flow.original);
+                tracing::info!(%agent, %original, error = &error as &dyn std::error::Error, "an upstream failed");
+                Err(OurAnswer::upstream_failed(&error))
+            }
+        }
+    }
+
+    /// Held: stored whole, then waiting for a reviewer. A body that cannot be stored whole is refused.
+    pub async fn hold(self, policy: &dyn Judge) -> Result<Response<Reply>, OurAnswer> {
+        let services = &self.via.services;
+        let Intake::Whole(body) = self.via.read_whole(self.body).await? else {
+            return Err(OurAnswer::too_large(services.max_body));
+        };
+        let action = policy.classify(&self.head, Some(&body));
+        let request = CanonicalRequest { head: self.head, body };
+        let request = HoldRequest {
+            exchange: self.id,
+            agent: self.via.flow.agent.clone(),
+            caller: self.via.flow.caller.clone(),
+            destination: self.destination,
+            digest: request.digest(),
+            request,
+            action,
+            judgement: self.judgement,
+        };
+        hold::hold(&services.approver, request, self.arrived, services.hold_wait).await
+    }
+
+    /// Denied: the agent is told when the record is durable.
+    pub async fn deny(self) -> Result<Response<Reply>, OurAnswer> {
+        let record = self.record(self.head.digest(self.body.digest()));
+        let recorded = self.via.services.approver.recorder.make_durable(record).await;
+        recorded.map_err(|why| OurAnswer::unrecorded(&why))?;
+        Err(OurAnswer::denied_by_policy(&self.judgement))
+    }
+
+    fn record(&self, digest: Digest) -> ExchangeRecord {
+        ExchangeRecord {
+            exchange: self.id,
+            agent: self.via.flow.agent.clone(),
+            caller: self.via.flow.caller.clone(),
+            destination: self.destination.clone(),
+            request: Some((&self.head).into()),
+            action: Some(self.action.clone()),
+            judgement: self.judgement.clone(),
+            digest: Some(digest),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Carrying out the approver's orders: an approved request is sent once, and what became of it is always reported.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::approver::Approver;
+use crate::approval::permit::Permit;
+use crate::flow::http::canonical::Header;
+use crate::flow::upstream::answer::Collected;
+use crate::flow::upstream::body::{Outgoing, Sent};
+use crate::flow::upstream::error::UpstreamError;
+use crate::flow::upstream::{Outbound, Upstream};
+use crate::ipc::approver::{SendFailure, SendOrder, StoredResponse};
+use crate::names::{Digest, HoldId};
+
+/// Longest answer that is kept for collection, bytes.
+const KEPT_ANSWER: usize = 8 << 20;
+
+/// How long the body of an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
+
+/// Sends what was ordered and reports how it ended, also when this future is dropped half-way.
+pub async fn carry_out(approver: Arc<Approver>, upstream: &Upstream, order: SendOrder) {
+    let mut report = Report { approver, hold: order.hold, result: None };
+    report.result = Some(send(upstream, order).await);
+}
+
+struct Report {
+    approver: Arc<Approver>,
+    hold: HoldId,
+    result: Option<Result<StoredResponse, SendFailure>>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let stopped = || Err(SendFailure::Unknown("the worker stopped while it was sending".to_owned()));
+        self.approver.sent(self.hold, self.result.take().unwrap_or_else(stopped));
+    }
+}
+
+async fn send(upstream: &Upstream, order: SendOrder) -> Result<StoredResponse, SendFailure> {
+    let permit = Permit::by_reviewer(&order).map_err(|altered| SendFailure::NotSent(altered.to_string()))?;
+    let outbound = Outbound {
+        head: order.request.head,
+        body_digest: Some(Digest::of(&order.request.body)),
+        body: Outgoing::whole(order.request.body, Sent::default()),
+    };
+    let answer = upstream.send(permit, outbound).await.map_err(failure)?;
+    match answer.collect(KEPT_ANSWER, ANSWER_WITHIN).await.map_err(failure)? {
+        Collected::Whole(stored) => Ok(stored),
+        Collected::HeadOnly(stored, why) => Ok(without_body(stored, &why)),
+    }
+}
+
+fn failure(error: UpstreamError) -> SendFailure {
+    match error.may_have_arrived() {
+        true => SendFailure::Unknown(error.to_string()),
+        false => SendFailure::NotSent(error.to_string()),
+    }
+}
+
+/// The real status and fields, with words of ours in place of a body that is not kept.
+fn without_body(mut stored: StoredResponse, why: &str) -> StoredResponse {
+    const ABOUT_THE_BODY: [&str; 7] = [
+        "accept-ranges",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "etag",
+    ];
+    stored.headers.retain(|header| !ABOUT_THE_BODY.contains(&header.name.as_str()));
+    let media_type = Header { name: "content-type".into(), value: b"text/plain; charset=utf-8".into() };
+    stored.headers.push(media_type);
+    let text = format!(
+        "agent.shield sent the approved request and the destination answered {}, but the body of the answer was not kept: \
+         {why}. The request WAS executed as far as this status says. Do not send it again.\n",
+        stored.status
+    );
+    stored.body = text.into();
+    stored
+}

@@ -1,0 +1,104 @@
+//! The body an agent receives: ours, or the destination's with the record of its exchange.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use ::http::{HeaderName, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::outcome::Outcome;
+use crate::flow::upstream::answer::{Answer, AnswerBody};
+use crate::ipc::approver::StoredResponse;
+
+/// See the module.
+pub enum Reply {
+    /// Ours, or an answer that was kept.
+    Ready(Option<Bytes>),
+    /// Streams from the destination.
+    Passing(Box<Passing>),
+}
+
+/// An answer on its way through.
+pub struct Passing {
+    body: AnswerBody,
+    outcome: Outcome,
+}
+
+impl Reply {
+    /// Passes an answer on as it comes; its outcome is recorded when it ends or is dropped.
+    pub fn passing(answer: Answer, mut outcome: Outcome) -> Response<Self> {
+        outcome.answered(answer.status());
+        let (head, body) = answer.into_parts();
+        let mut response = Response::new(Self::Passing(Box::new(Passing { body, outcome })));
+        (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+        response
+    }
+
+    /// An answer made here.
+    pub fn ours(response: Response<Bytes>) -> Response<Self> {
+        response.map(|body| Self::Ready(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    /// An answer that was kept. Fields that cannot be written are left out: they were read from HTTP, so there are none.
+    pub fn stored(stored: StoredResponse) -> Response<Self> {
+        let mut response = Response::new(stored.body);
+        *response.status_mut() = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        for header in stored.headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&header.value)) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        Self::ours(response)
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Ready(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Passing(passing) => passing.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ready(body) => body.is_none(),
+            Self::Passing(passing) => passing.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ready(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Passing(passing) => passing.body.size_hint(),
+        }
+    }
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => self.outcome.received(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => self.outcome.failed(format!("the destination's answer broke off: {error}")),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if self.body.is_whole() {
+            self.outcome.whole();
+        }
+    }
+}

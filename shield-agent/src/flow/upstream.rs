@@ -1,0 +1,152 @@
+//! The only door out: a permit and the request it names become bytes at the original address.
+//!
+//! A request allowed by rule may use a kept connection. A request a reviewer approved gets a connection of its own and
+//! is written at most once: there is no retry in this module for it, not even of what was never answered.
+
+pub mod answer;
+pub mod body;
+pub mod connection;
+pub mod dial;
+pub mod error;
+pub mod pool;
+pub mod trust;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
+use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use tokio::time::timeout;
+
+use crate::approval::permit::Permit;
+use crate::flow::accept::forbidden::Forbidden;
+use crate::flow::http::canonical::{RequestHead, Scheme};
+use crate::names::Digest;
+use answer::Answer;
+use body::Outgoing;
+use connection::{Connection, Unanswered};
+use dial::Dialer;
+use error::UpstreamError;
+use pool::{Key, Pool};
+
+/// How long an upstream may take to begin its answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(900);
+
+/// Sends permitted requests.
+pub struct Upstream {
+    dialer: Dialer,
+    pool: Arc<Pool>,
+    answer_within: Duration,
+}
+
+/// A request on its way out.
+pub struct Outbound {
+    /// The head that was judged.
+    pub head: RequestHead,
+    /// The digest of the body when it was judged; `None` when it streams.
+    pub body_digest: Option<Digest>,
+    /// The body.
+    pub body: Outgoing,
+}
+
+impl Upstream {
+    /// An upstream side that dials with `tls` and never goes to a forbidden address.
+    pub fn new(tls: Arc<rustls::ClientConfig>, forbidden: Arc<Forbidden>, connect_timeout: Duration) -> Self {
+        let dialer = Dialer::new(tls, forbidden, connect_timeout);
+        Self { dialer, pool: Pool::start(), answer_within: ANSWER_WITHIN }
+    }
+
+    /// Sends one request and returns the beginning of its answer; the rest streams.
+    pub async fn send(&self, permit: Permit, request: Outbound) -> Result<Answer, UpstreamError> {
+        if !permit.names(request.head.digest(request.body_digest)) {
+            return Err(UpstreamError::NotPermitted);
+        }
+        let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
+        let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
+        let key = Key { agent: permit.agent().clone(), name, address };
+        let message = message(&request.head, request.body)?;
+        match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
+            Ok(answer) => answer,
+            Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        key: Key,
+        mut message: Request<Outgoing>,
+        alone: bool,
+    ) -> Result<Answer, UpstreamError> {
+        if !alone {
+            while let Some(kept) = self.pool.take(&key).await {
+                match self.answer(kept, message, &key, true).await {
+                    Ok(answer) => return Ok(answer),
+                    // The other side closed an idle connection before a byte of this request was written.
+                    Err(Unanswered { unwritten: Some(unwritten), .. }) => message = *unwritten,
+                    Err(unanswered) => return Err(UpstreamError::Exchange(unanswered.error)),
+                }
+            }
+        }
+        let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection().await?;
+        self.answer(fresh, message, &key, !alone).await.map_err(|unanswered| match unanswered.unwritten {
+            Some(_) => UpstreamError::NotWritten(unanswered.error),
+            None => UpstreamError::Exchange(unanswered.error),
+        })
+    }
+
+    async fn answer(
+        &self,
+        mut connection: Connection,
+        message: Request<Outgoing>,
+        key: &Key,
+        keep: bool,
+    ) -> Result<Answer, Unanswered> {
+        if keep && let Connection::H2(sender) = &connection {
+            self.pool.share(key, sender);
+        }
+        let response = connection.send(message).await?;
+        let lease = keep.then(|| pool::Lease::new(Arc::clone(&self.pool), key.clone(), connection));
+        Ok(Answer::new(response, key.name.clone(), lease))
+    }
+}
+
+/// The message as it is written: made from the canonical head alone.
+fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, UpstreamError> {
+    let unwritable = |error: ::http::Error| UpstreamError::Unwritable(error);
+    let uri = Uri::builder().scheme(head.scheme.as_str()).authority(head.authority());
+    let uri = uri.path_and_query(head.target.as_str()).build().map_err(unwritable)?;
+    let method = Method::from_bytes(head.method.as_bytes()).map_err(|error| unwritable(error.into()))?;
+    let mut fields = HeaderMap::with_capacity(head.headers.len() + 2);
+    for header in &head.headers {
+        let name =
+            HeaderName::from_bytes(header.name.as_bytes()).map_err(|error| unwritable(error.into()))?;
+        let value = HeaderValue::from_bytes(&header.value).map_err(|error| unwritable(error.into()))?;
+        fields.append(name, value);
+    }
+    let mut message = Request::new(body);
+    (*message.uri_mut(), *message.method_mut(), *message.headers_mut()) = (uri, method, fields);
+    Ok(message)
+}
+
+/// Puts a message into the form of the connection it goes over.
+fn adapt(message: &mut Request<Outgoing>, h2: bool) {
+    if h2 {
+        *message.version_mut() = Version::HTTP_2;
+        message.headers_mut().remove(HOST);
+        let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+        if message.headers().get(CONTENT_TYPE).is_some_and(grpc) {
+            // gRPC servers may insist on it; it concerns this connection only.
+            message.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        }
+        return;
+    }
+    *message.version_mut() = Version::HTTP_11;
+    let authority = message.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(authority)) = authority {
+        message.headers_mut().insert(HOST, authority);
+    }
+    let target = message.uri().path_and_query().cloned();
+    *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+    message.headers_mut().remove(TE);
+}

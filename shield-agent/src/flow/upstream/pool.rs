@@ -1,0 +1,148 @@
+//! Kept connections for requests allowed by rule: few, briefly, and never shared between agents, names or addresses.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use tokio::time::{Instant, interval, timeout};
+
+use super::body::Outgoing;
+use super::connection::Connection;
+use crate::names::AgentName;
+
+/// How long an idle connection is kept.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// Idle HTTP/1.1 connections per key.
+const KEPT_PER_KEY: usize = 16;
+
+/// Keys with kept connections.
+const KEPT_KEYS: usize = 256;
+
+/// How long a connection that was just given back may take to become free.
+const READY_WITHIN: Duration = Duration::from_millis(100);
+
+/// What a connection may be used again for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Whose requests.
+    pub agent: AgentName,
+    /// The name its certificate was verified for; `None` for plain HTTP.
+    pub name: Option<String>,
+    /// Where it goes.
+    pub address: SocketAddr,
+}
+
+/// The kept connections.
+#[derive(Default)]
+pub struct Pool {
+    kept: Mutex<HashMap<Key, Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    h1: Vec<(http1::SendRequest<Outgoing>, Instant)>,
+    h2: Option<(http2::SendRequest<Outgoing>, Instant)>,
+}
+
+impl Kept {
+    fn drop_stale(&mut self) {
+        self.h1.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEPT_FOR);
+        self.h2.take_if(|(sender, since)| sender.is_closed() || since.elapsed() >= KEPT_FOR);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.h1.is_empty() && self.h2.is_none()
+    }
+}
+
+impl Pool {
+    /// A pool that lets go of idle connections for as long as it is used.
+    pub fn start() -> Arc<Self> {
+        let pool = Arc::new(Self::default());
+        let watched = Arc::downgrade(&pool);
+        tokio::spawn(async move {
+            let mut ticks = interval(KEPT_FOR / 3);
+            loop {
+                ticks.tick().await;
+                let Some(pool) = watched.upgrade() else { return };
+                pool.sweep();
+            }
+        });
+        pool
+    }
+
+    /// A connection that can take a request now.
+    pub async fn take(&self, key: &Key) -> Option<Connection> {
+        loop {
+            match self.pick(key)? {
+                Connection::H1(mut sender) => {
+                    if let Ok(Ok(())) = timeout(READY_WITHIN, sender.ready()).await {
+                        return Some(Connection::H1(sender));
+                    }
+                }
+                shared => return Some(shared),
+            }
+        }
+    }
+
+    /// Lets others use an HTTP/2 connection too.
+    pub fn share(&self, key: &Key, sender: &http2::SendRequest<Outgoing>) {
+        self.keep(key, |kept| kept.h2 = Some((sender.clone(), Instant::now())));
+    }
+
+    fn pick(&self, key: &Key) -> Option<Connection> {
+        let mut all = self.lock();
+        let kept = all.get_mut(key)?;
+        kept.drop_stale();
+        let h2 = kept.h2.as_ref().map(|(sender, _)| Connection::H2(sender.clone()));
+        h2.or_else(|| kept.h1.pop().map(|(sender, _)| Connection::H1(sender)))
+    }
+
+    fn keep(&self, key: &Key, put: impl FnOnce(&mut Kept)) {
+        let mut all = self.lock();
+        if all.len() < KEPT_KEYS || all.contains_key(key) {
+            put(all.entry(key.clone()).or_default());
+        }
+    }
+
+    fn sweep(&self) {
+        let mut all = self.lock();
+        all.values_mut().for_each(Kept::drop_stale);
+        all.retain(|_, kept| !kept.is_empty());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
+        // Nothing panics while holding the lock.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use, with the place to keep it afterwards.
+pub struct Lease {
+    pool: Arc<Pool>,
+    key: Key,
+    connection: Connection,
+}
+
+impl Lease {
+    /// See the type.
+    pub fn new(pool: Arc<Pool>, key: Key, connection: Connection) -> Self {
+        Self { pool, key, connection }
+    }
+
+    /// Keeps the connection: its answer was read to the end.
+    pub fn give_back(self) {
+        match self.connection {
+            Connection::H1(sender) if !sender.is_closed() => self.pool.keep(&self.key, |kept| {
+                if kept.h1.len() < KEPT_PER_KEY {
+                    kept.h1.push((sender, Instant::now()));
+                }
+            }),
+            Connection::H1(_) => {}
+            Connection::H2(sender) => self.pool.share(&self.key, &sender),
+        }
+    }
+}

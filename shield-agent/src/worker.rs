@@ -1,0 +1,150 @@
+//! The worker role: serves the agents' gates with what its channels bring it.
+//!
+//! It opens no file and decides nothing by itself: sockets, policy and trust come from the supervisor, signatures from
+//! the signer, and leave to send from the approver's journal or a reviewer.
+
+mod gates;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use shield_common::original::Original;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+
+use crate::capture::originals;
+use crate::flow::accept::Originals;
+use crate::flow::decrypt::signer::Signer;
+use crate::flow::judge::Judge;
+use crate::flow::review::approver::{Approver, Orders};
+use crate::flow::review::order;
+use crate::flow::services::Services;
+use crate::ipc::fds;
+use crate::ipc::frame::FrameError;
+use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
+use gates::{Descriptors, Gates};
+
+/// Why the worker stops before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The supervisor's channel failed.
+    #[error("the supervisor's channel failed")]
+    Supervisor(#[source] FrameError),
+    /// The supervisor did not begin with the configuration, or sent it twice.
+    #[error("the supervisor sent {0} out of turn")]
+    OutOfTurn(&'static str),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// A gate came with other descriptors than it announced, or with ones that are no sockets.
+    #[error("the descriptors of a gate cannot be used")]
+    Descriptors(#[source] io::Error),
+}
+
+/// What reaches the worker from outside its channels; tests stand in this doorway.
+pub struct Outside {
+    /// Opens the records of a gate from the map that came with it.
+    pub originals: fn(OwnedFd) -> Arc<dyn Originals>,
+    /// Compiles policy files; the error is for the operator.
+    pub compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>,
+}
+
+/// Runs the role over its inherited channels until it was drained or the supervisor is gone.
+///
+/// # Errors
+/// When the supervisor's channel or what came over it cannot be used.
+pub async fn run(
+    supervisor: UnixStream,
+    approver: impl AsyncRead + AsyncWrite + Send + 'static,
+    signer: impl AsyncRead + AsyncWrite + Send + 'static,
+    outside: Outside,
+) -> Result<(), WorkerError> {
+    let Some((ToWorker::Configure(config), _)) = receive(&supervisor).await? else {
+        return Err(WorkerError::OutOfTurn("something before the configuration"));
+    };
+    let (approver, orders) = Approver::start(approver);
+    let services = services(*config, approver, Signer::start(signer))?;
+    let mut gates = Gates::new(Arc::clone(&services));
+    tokio::spawn(carry_out(Arc::clone(&services), orders, gates.under_way().clone()));
+    send(&supervisor, FromWorker::Ready).await?;
+    while let Some((message, descriptors)) = receive(&supervisor).await? {
+        match message {
+            ToWorker::Configure(_) => return Err(WorkerError::OutOfTurn("the configuration twice")),
+            ToWorker::Policy(text) => take_policy(&services, &text, &outside, &supervisor).await?,
+            ToWorker::AddGate { agent, listeners, dns } => {
+                let sockets =
+                    Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
+                gates.add(agent.clone(), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
+                send(&supervisor, FromWorker::Serving { agent }).await?;
+            }
+            ToWorker::RemoveGate { agent } => gates.remove(&agent),
+            ToWorker::Drain { within } => {
+                gates.drain(within).await;
+                return send(&supervisor, FromWorker::Drained).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Outside {
+    /// The kernel's records, and policy as it is written.
+    pub fn real(compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>) -> Self {
+        Self { originals: |map| Arc::new(KernelRecords(map)), compile }
+    }
+}
+
+/// The socket-storage map of a gate.
+struct KernelRecords(OwnedFd);
+
+impl Originals for KernelRecords {
+    fn lookup(&self, socket: BorrowedFd<'_>) -> io::Result<Option<Original>> {
+        originals::lookup(self.0.as_fd(), socket)
+    }
+}
+
+fn services(
+    config: WorkerConfig,
+    approver: Arc<Approver>,
+    signer: Signer,
+) -> Result<Arc<Services>, WorkerError> {
+    Services::new(config, approver, signer).map(Arc::new).map_err(WorkerError::Tls)
+}
+
+/// Sends what the approver orders, each order in a task of its own, until the approver is gone.
+async fn carry_out(services: Arc<Services>, mut orders: Orders, under_way: TaskTracker) {
+    while let Some(order) = orders.recv().await {
+        let services = Arc::clone(&services);
+        under_way.spawn(async move {
+            order::carry_out(Arc::clone(&services.approver), &services.upstream, *order).await;
+        });
+    }
+}
+
+/// The next message and its descriptors; `None` when the supervisor is gone.
+async fn receive(supervisor: &UnixStream) -> Result<Option<(ToWorker, Vec<OwnedFd>)>, WorkerError> {
+    match fds::receive(supervisor).await {
+        Ok(message) => Ok(Some(message)),
+        Err(FrameError::Closed) => Ok(None),
+        Err(error) => Err(WorkerError::Supervisor(error)),
+    }
+}
+
+async fn send(supervisor: &UnixStream, message: FromWorker) -> Result<(), WorkerError> {
+    fds::send(supervisor, &message, &[]).await.map_err(WorkerError::Supervisor)
+}
+
+async fn take_policy(
+    services: &Services,
+    text: &PolicyText,
+    outside: &Outside,
+    supervisor: &UnixStream,
+) -> Result<(), WorkerError> {
+    match (outside.compile)(text) {
+        Ok(policy) => services.policy.store(Some(Arc::new(policy))),
+        Err(reason) => send(supervisor, FromWorker::PolicyRefused { reason }).await?,
+    }
+    Ok(())
+}
