@@ -1,1 +1,9 @@
+//! The data plane in one process: a real origin and a real client on loopback, the real signer, and an approver whose
+//! answers each test writes.
 
+mod forwarding;
+mod holding;
+mod opening;
+mod recording;
+mod shapes;
+mod world;

@@ -111,16 +111,16 @@ impl<S> Guard<S> {
     }
 }
 
-/// The end of a head in `rest`, of which `scanned` bytes were seen before.
+/// The end of a head in `rest`, of which `scanned` bytes were seen before. On the `first` head of a connection, what
+/// does not begin like HTTP is told from what is bad HTTP.
 fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>, Unclear> {
-    if first && !head::may_be_http(&rest[..rest.len().min(64)]) {
+    if first && !head::may_be_http(rest) {
         return Err(Unclear::NotHttp);
     }
     for (index, &byte) in rest.iter().enumerate().skip(scanned) {
-        let previous = index.checked_sub(1).map(|before| rest[before]);
-        if (byte == b'\n') != (previous == Some(b'\r')) {
-            let why = "a line does not end in exactly CR LF";
-            return Err(if first { not_http_or(rest, why) } else { Unclear::Ambiguous(why) });
+        let after_cr = index > 0 && rest[index - 1] == b'\r';
+        if (byte == b'\n') != after_cr {
+            return Err(Unclear::Ambiguous("a line does not end in exactly CR LF"));
         }
         if byte == b'\n' && index < 2 {
             return Err(Unclear::Ambiguous("an empty line comes before the request line"));
@@ -130,11 +130,6 @@ fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>
         }
     }
     if rest.len() > MAX_HEAD { Err(Unclear::TooLong(MAX_HEAD)) } else { Ok(None) }
-}
-
-fn not_http_or(start: &[u8], why: &'static str) -> Unclear {
-    let line = start.split(|&c| c == b'\n' || c == b'\r').next().unwrap_or_default();
-    if line.windows(6).any(|part| part == b" HTTP/") { Unclear::Ambiguous(why) } else { Unclear::NotHttp }
 }
 
 fn after_head(framing: Framing) -> State {

@@ -20,11 +20,14 @@ const MAX_METHOD: usize = 32;
 /// Names whose underscored spelling some servers take for the real field.
 const FRAMING_LOOKALIKES: [&[u8]; 2] = [b"content_length", b"transfer_encoding"];
 
-/// Whether the first bytes of a connection can still become an HTTP request line.
+/// Whether the first bytes of a connection are, or can still become, an HTTP request line.
 pub fn may_be_http(start: &[u8]) -> bool {
-    let method = start.iter().position(|&c| c == b' ').unwrap_or(start.len());
-    let token = start[..method].iter().all(|&c| is_token_char(c)) && method <= MAX_METHOD;
-    token && !(method == 0 && !start.is_empty())
+    let line = start.split(|&c| c == b'\n').next().unwrap_or_default();
+    let method = line.iter().position(|&c| c == b' ').unwrap_or(line.len());
+    let token = method <= MAX_METHOD && line[..method].iter().all(|&c| is_token_char(c));
+    let begun = method > 0 || start.is_empty();
+    let ended = line.len() < start.len();
+    token && begun && (!ended || line.windows(6).any(|part| part == b" HTTP/"))
 }
 
 /// Reads a whole head: request line, fields and the empty line, every line ending in CR LF.
@@ -185,7 +188,15 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_from_bad_requests() {
-        for start in [&b"\x16\x03"[..], b"SSH-2.0-x\r\n", b"*1\r\n", b"\0\0\0\x08", b" GET", &[b'A'; 33]] {
+        for start in [
+            &b"\x16\x03"[..],
+            b"SSH-2.0-x\r\n",
+            b"*1\r\n",
+            b"\0\0\0\x08",
+            b" GET",
+            &[b'A'; 33],
+            b"EHLO a.b\r\n",
+        ] {
             assert!(!may_be_http(start), "{start:?}");
         }
         for start in [&b""[..], b"G", b"GET ", b"PROPFIND /x HTTP/1.1\r\n"] {

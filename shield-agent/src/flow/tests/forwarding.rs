@@ -1,0 +1,111 @@
+//! Allowed requests: forwarded as they are meant, answered as they were answered.
+
+use ::http::Version;
+
+use super::world::{Origin, World, certificate_for};
+
+#[tokio::test]
+async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    let mut client = world.https(origin.address).await;
+    let fields = [("x-mine", "1"), ("connection", "x-hop"), ("x-hop", "2"), ("expect", "100-continue")];
+    let got = client.send_with("POST", &origin.host(), "/a?b=c", &fields, "hello").await;
+    assert_eq!((got.status, got.text(), got.header("x-origin")), (200, "5 bytes", "yes"));
+    assert_eq!(got.header("keep-alive"), "", "a field of the upstream connection stays there");
+    assert!(got.headers.keys().all(|name| !name.as_str().starts_with("shield")));
+
+    let received = origin.received().await;
+    assert_eq!((received.method.as_str(), &received.body[..]), ("POST", &b"hello"[..]));
+    assert_eq!(
+        received.version,
+        Version::HTTP_2,
+        "whatever the agent speaks, the better protocol is used upstream"
+    );
+    assert!(received.uri.ends_with("/a?b=c"));
+    let names: Vec<_> = received.headers.keys().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["x-mine", "content-length"]);
+
+    let record = world.approver.record().await;
+    assert_eq!(record.request.unwrap().url, format!("https://{}/a?b=c", origin.host()));
+    assert_eq!((record.agent.as_str(), record.caller.uid), ("bot", 1001));
+    let outcome = world.approver.outcome().await;
+    assert_eq!((outcome.exchange, outcome.status), (record.exchange, Some(200)));
+    assert_eq!((outcome.sent, outcome.received, outcome.error), (5, 7, None));
+}
+
+#[tokio::test]
+async fn both_versions_of_http_work_on_both_sides() {
+    for protocols in [&[&b"h2"[..]][..], &[b"http/1.1"]] {
+        let origin = Origin::https_with(protocols).await;
+        let world = World::start(&origin.root).await;
+        for mut client in [world.https(origin.address).await, world.h2(origin.address).await] {
+            for body in ["", "body"] {
+                let got = client.send("PUT", &origin.host(), "/x", body).await;
+                assert_eq!((got.status, got.text()), (200, format!("{} bytes", body.len()).as_str()));
+                let received = origin.received().await;
+                assert_eq!(received.body, body);
+                assert_eq!(received.version == Version::HTTP_2, protocols[0] == b"h2");
+            }
+        }
+        assert_eq!(origin.connections(), 1, "the connection is kept and shared");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_goes_to_the_original_address() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let got = world.http(origin.address).await.send("GET", "somewhere.example", "/", "").await;
+    assert_eq!(got.status, 200);
+    let received = origin.received().await;
+    assert_eq!(received.headers["host"], format!("somewhere.example:{}", origin.address.port()));
+}
+
+#[tokio::test]
+async fn a_kept_connection_the_origin_closed_is_not_a_failure() {
+    let origin = Origin::https_with(&[b"http/1.1"]).await;
+    let world = World::start(&origin.root).await;
+    let mut client = world.https(origin.address).await;
+    for _ in 0..3 {
+        let close = [("x-close", "1")];
+        assert_eq!(client.send_with("GET", &origin.host(), "/", &close, "").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_whose_certificate_is_bad_is_refused_in_plain_words() {
+    let past = rcgen::date_time_ymd(2001, 1, 1);
+    let expired = certificate_for("localhost", |leaf| (leaf.not_before, leaf.not_after) = (past, past));
+    let other_name = certificate_for("elsewhere.example", |_| {});
+    let (_, chain, key) = certificate_for("localhost", |_| {});
+    let untrusted = (certificate_for("localhost", |_| {}).0, chain, key);
+    let not_for_servers = certificate_for("localhost", |leaf| {
+        leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let cases = [
+        (expired, "has expired"),
+        (other_name, "for another name"),
+        (untrusted, "not signed by a trusted authority"),
+        (not_for_servers, "not for servers"),
+    ];
+    for ((root, chain, key), reason) in cases {
+        let origin = Origin::certified(root, chain, key).await;
+        let world = World::start(&origin.root).await;
+        let got = world.https(origin.address).await.send("GET", &origin.host(), "/", "").await;
+        assert_eq!(got.status, 502);
+        assert!(got.text().contains(reason) && got.text().contains("NOT been executed"), "{}", got.text());
+        assert!(origin.is_quiet().await);
+        assert!(world.approver.outcome().await.error.unwrap().contains(reason));
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_be_reached_is_said_to_be() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let got = world.https(nobody).await.send("GET", "localhost:1", "/", "").await;
+    assert_eq!(got.status, 502);
+    assert!(got.text().contains("127.0.0.1:1 cannot be reached"), "{}", got.text());
+}

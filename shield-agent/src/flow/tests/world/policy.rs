@@ -1,0 +1,71 @@
+//! A policy short enough to see: what a request's method, path and body say is what becomes of it.
+
+use crate::flow::accept::Flow;
+use crate::flow::http::canonical::RequestHead;
+use crate::flow::inspect::action::{Action, Effect};
+use crate::flow::judge::Judge;
+use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, Subject, Verdict};
+use crate::ipc::worker::PolicyText;
+use crate::names::{AgentName, Digest, RuleId};
+
+struct Plain;
+
+/// The policy of every world; a file named `bad` does not compile.
+pub(super) fn compile(text: &PolicyText) -> Result<Box<dyn Judge>, String> {
+    match text.files.iter().find(|(name, _)| name == "bad") {
+        Some(_) => Err("bad: not a policy".to_owned()),
+        None => Ok(Box::new(Plain)),
+    }
+}
+
+impl Judge for Plain {
+    fn body_need(&self, _agent: &AgentName, head: &RequestHead) -> bool {
+        head.path() == "/sql"
+    }
+
+    fn classify(&self, head: &RequestHead, _body: Option<&[u8]>) -> Action {
+        Action {
+            effect: Effect::Unknown,
+            family: "http".into(),
+            operation: head.method.clone(),
+            resource: None,
+            environment: None,
+            reversible: None,
+            count: None,
+            amount: None,
+            currency: None,
+            summary: format!("{} {}", head.method, head.url()),
+        }
+    }
+
+    fn judge(&self, subject: &Subject<'_>) -> Judgement {
+        let drops = |body: &[u8]| body.windows(4).any(|word| word == b"drop");
+        let verdict = match (subject.head.method.as_str(), subject.head.path(), subject.body) {
+            (_, "/denied", _) => Verdict::Deny,
+            ("DELETE", ..) => Verdict::Hold,
+            (_, "/sql", BodyView::Whole(body)) if !drops(body) => Verdict::Allow,
+            (_, "/sql", _) => Verdict::Hold,
+            _ => Verdict::Allow,
+        };
+        judgement(verdict)
+    }
+
+    fn opaque(&self, _flow: &Flow) -> Judgement {
+        judgement(Verdict::Deny)
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(b"plain")
+    }
+}
+
+fn judgement(verdict: Verdict) -> Judgement {
+    Judgement {
+        verdict,
+        rule: Some(RuleId("plain".into())),
+        why: "because".into(),
+        terms: HoldTerms::default(),
+        observed: vec![],
+        policy: Digest::of(b"plain"),
+    }
+}
