@@ -66,6 +66,11 @@ impl Deployment {
         self.dir.path()
     }
 
+    /// Starts the daemon again after its supervisor died.
+    pub fn restart(&mut self) -> Result<()> {
+        self.daemon.restart(&self.place)
+    }
+
     /// The origin's address with a port, for clients that resolve no name.
     pub fn address(&self, port: u16) -> String {
         format!("{}:{port}", self.origin.address)

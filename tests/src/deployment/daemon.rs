@@ -56,7 +56,7 @@ impl Daemon {
     }
 
     /// Starts the daemon again after it died.
-    pub fn restart(&mut self, place: &Netns) -> Result<()> {
+    pub(super) fn restart(&mut self, place: &Netns) -> Result<()> {
         self.supervisor.wait().context("cannot wait for the supervisor")?;
         self.supervisor = start(place, &self.config)?;
         Ok(())
