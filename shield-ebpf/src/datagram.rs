@@ -50,6 +50,10 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32
     if unsafe { (*ctx.sock_addr).protocol } != IPPROTO_UDP {
         return Err(refuse(Reason::SocketKind, EPROTONOSUPPORT));
     }
+    // An IPv6 socket connected to a v4-mapped address sends here with the address we gave it.
+    if nameserver(ctx, asked, port).is_some() {
+        return Ok(Target { address: asked, port });
+    }
     match scope::of(Transport::Datagram, asked, port) {
         Scope::Dns => ask(ctx, asked, Reach::SameFamily),
         Scope::Take | Scope::Loopback | Scope::Refuse => Err(refuse(Reason::Datagram, ECONNREFUSED)),

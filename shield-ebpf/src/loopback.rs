@@ -6,7 +6,8 @@ use core::mem::size_of;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
-    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6,
 };
 use aya_ebpf::helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release};
 use aya_ebpf::programs::SockAddrContext;

@@ -58,7 +58,11 @@ pub fn netns_cookie(ctx: &impl EbpfContext) -> u64 {
 /// # Safety
 /// `socket` is a socket pointer the verifier knows, not null.
 #[inline(always)]
-pub unsafe fn storage<T>(map: &'static SkStorage<T>, socket: *mut c_void, first: Option<&mut T>) -> Option<&'static mut T> {
+pub unsafe fn storage<T>(
+    map: &'static SkStorage<T>,
+    socket: *mut c_void,
+    first: Option<&mut T>,
+) -> Option<&'static mut T> {
     let flags = if first.is_some() { BPF_SK_STORAGE_GET_F_CREATE.into() } else { 0 };
     let first = first.map_or(ptr::null_mut(), ptr::from_mut).cast();
     // SAFETY: the caller vouches for `socket`; the map and the initial value live for the call.

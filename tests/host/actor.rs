@@ -3,12 +3,14 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
-use shield_agent::capture::{AgentCgroups, Gate, listeners};
+use shield_agent::capture::{self, AgentCgroups, Gate, listeners};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +18,10 @@ fn main() -> Result<()> {
     match words[..] {
         ["listeners"] => Ok(listeners::helper_main()?),
         ["own", instance, agent, proxy] => own(instance, agent.into(), proxy.into()),
+        ["enter", cgroup, ref command @ ..] => enter(cgroup.as_ref(), Inherited::Closed, command),
+        ["enter-without-closing", cgroup, ref command @ ..] => {
+            enter(cgroup.as_ref(), Inherited::Kept, command)
+        }
         ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
         _ => bail!("unknown act {words:?}"),
     }
@@ -28,6 +34,24 @@ fn own(instance: &str, agent: PathBuf, proxy: PathBuf) -> Result<()> {
     loop {
         thread::park();
     }
+}
+
+/// What becomes of descriptors from before.
+enum Inherited {
+    Closed,
+    Kept,
+}
+
+/// The least a way into a gated cgroup has to do: go there, close what was inherited, become the command.
+fn enter(cgroup: &Path, inherited: Inherited, command: &[&str]) -> Result<()> {
+    capture::cgroup::enter(cgroup)?;
+    if let Inherited::Closed = inherited {
+        // SAFETY: marks descriptors close-on-exec; this process uses none of them.
+        let marked = unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+        ensure!(marked == 0, "cannot close inherited descriptors");
+    }
+    let (program, arguments) = command.split_first().context("no command")?;
+    Err(Command::new(program).args(arguments).exec().into())
 }
 
 /// Connects from many threads, each time to another address, sends that address and resets the connection.

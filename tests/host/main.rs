@@ -2,7 +2,12 @@
 //!
 //! Numbers in comments are those of the design's list of cases.
 
+mod bypass;
+mod datagram;
+mod escape;
+mod lifecycle;
 mod redirect;
+mod storm;
 
 use std::path::Path;
 

@@ -160,7 +160,7 @@ impl World {
         };
         // SAFETY: between fork and exec the closure makes system calls only; it allocates nothing.
         unsafe { command.pre_exec(enter) };
-        command.env_clear().current_dir("/");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
         Ok(command)
     }
 
@@ -262,7 +262,8 @@ impl Drop for Talk {
     }
 }
 
-fn run(command: Command, script: &str) -> Result<String> {
+/// Runs a script as a command that was made to start Python, and gives what it said.
+pub fn run(command: Command, script: &str) -> Result<String> {
     let output = scripted(command, script).stdin(Stdio::null()).output().context("cannot start python3")?;
     ensure!(output.status.success(), "the script failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())

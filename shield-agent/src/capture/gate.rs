@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
 use shield_common::event::Reason;
+use shield_common::handoff::Tuple;
+use shield_common::original::Original;
 use shield_common::served::Served;
 
 use super::cgroup::{AgentCgroups, cgroup_error};
 use super::error::CaptureError;
 use super::host;
-use super::object::{self, COUNTERS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
+use super::object::{self, COUNTERS, HANDOFFS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
 use super::pins::{self, Pins, pin_error};
 use super::sys::{self, Open};
 use crate::names::AgentName;
@@ -147,6 +149,14 @@ impl Gate {
         Ok(values.iter().sum())
     }
 
+    /// Connections whose record waits for the end of their handshake.
+    pub fn handoffs(&self) -> Result<usize, CaptureError> {
+        let map = open_map(&self.pins, &HANDOFFS)?;
+        let map: HashMap<_, Tuple, Original> =
+            HashMap::try_from(map).map_err(map_error("open", &HANDOFFS))?;
+        Ok(map.keys().filter(Result::is_ok).count())
+    }
+
     /// Looks whether every hook is still attached to the cgroup that has the agent's name now.
     pub fn is_intact(&self) -> Result<(), Broken> {
         let [agent, proxy] = [&self.cgroups.agent, &self.cgroups.proxy]
@@ -176,14 +186,11 @@ impl Gate {
         for table in &TABLES {
             check_map(&pins, table)?;
         }
-        let open = |table: &Table| {
-            let data = MapData::from_pin(pins.map(table.name)).map_err(map_error("open", table))?;
-            Map::from_map_data(data).map_err(map_error("open", table))
-        };
         let originals = pins.map(ORIGINALS.name);
         Ok(Self {
-            netns: HashMap::try_from(open(&NETNS)?).map_err(map_error("open", &NETNS))?,
-            counters: PerCpuArray::try_from(open(&COUNTERS)?).map_err(map_error("open", &COUNTERS))?,
+            netns: HashMap::try_from(open_map(&pins, &NETNS)?).map_err(map_error("open", &NETNS))?,
+            counters: PerCpuArray::try_from(open_map(&pins, &COUNTERS)?)
+                .map_err(map_error("open", &COUNTERS))?,
             originals: sys::open_pin(&originals, Open::ReadOnly).map_err(pin_error("open", &originals))?,
             agent: agent.clone(),
             cgroups: cgroups.clone(),
@@ -253,6 +260,11 @@ fn check_map(pins: &Pins, table: &Table) -> Result<(), CaptureError> {
         && info.value_size() as usize == table.value
         && info.max_entries() == table.entries;
     if same { Ok(()) } else { Err(CaptureError::ForeignMap { path }) }
+}
+
+fn open_map(pins: &Pins, table: &Table) -> Result<Map, CaptureError> {
+    let data = MapData::from_pin(pins.map(table.name)).map_err(map_error("open", table))?;
+    Map::from_map_data(data).map_err(map_error("open", table))
 }
 
 fn open_cgroup(path: &Path) -> Result<File, CaptureError> {

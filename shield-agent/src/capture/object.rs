@@ -71,13 +71,15 @@ pub(super) const ORIGINALS: Table =
     Table { name: "ORIGINALS", key: size_of::<i32>(), value: size_of::<Original>(), entries: 0 };
 pub(super) const COUNTERS: Table =
     Table { name: "COUNTERS", key: size_of::<u32>(), value: size_of::<u64>(), entries: REASONS };
+pub(super) const HANDOFFS: Table =
+    Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX };
 
 /// Every map.
 pub(super) const TABLES: [Table; 6] = [
     NETNS,
     ORIGINALS,
     COUNTERS,
-    Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX },
+    HANDOFFS,
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
     Table { name: "OWN", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
 ];
