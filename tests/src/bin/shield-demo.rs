@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -32,7 +32,17 @@ const AGENTS: [Agent; 3] = [
     Agent { name: "deploy-bot", client: Client::Node, shown: "Node fetch" },
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match demonstrate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Result<()> {
     let auto = match &std::env::args().skip(1).collect::<Vec<_>>()[..] {
         [] => false,
         [flag] if flag == "--auto" => true,
