@@ -94,6 +94,9 @@ enum PolicyVerb {
 ///
 /// The calling process must have one thread: verbs fork, and roles give up privileges that belong to threads.
 pub fn run(cli: &Cli) -> ExitCode {
+    if !matches!(cli.verb, Verb::Daemon | Verb::Run(_) | Verb::Role { .. }) {
+        exit::quietly_when_nobody_reads();
+    }
     exit::report(dispatch(cli))
 }
 

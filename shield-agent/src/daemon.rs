@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod crew;
 pub mod folders;
 pub mod gates;
+pub mod lock;
 pub mod notify;
 pub mod open_sockets;
 pub mod peer;
@@ -36,12 +37,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::backoff::Backoff;
 use self::crew::{Crew, FromCrew};
 use self::gates::{GateError, Gates};
+use self::lock::{InstanceLock, LockError};
 use self::premises::{Premises, PremisesError};
 use self::roles::RoleError;
 use self::signals::Signals;
 use self::socket::FromSocket;
 use self::trust::TrustError;
-use crate::capture::{CaptureError, check_host};
+use crate::capture::{CaptureError, Cgroups, check_host};
 use crate::config::Config;
 use crate::ipc::gate::{GateReply, TrustFiles};
 use crate::ipc::supervisor::{FromApproverRole, ToApproverRole};
@@ -67,6 +69,9 @@ pub enum DaemonError {
     /// The host cannot gate agents.
     #[error(transparent)]
     Host(#[from] CaptureError),
+    /// Another daemon runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Something is missing before the first role.
     #[error(transparent)]
     Premises(#[from] PremisesError),
@@ -88,8 +93,10 @@ pub enum DaemonError {
 pub fn run(config: Config) -> Result<(), DaemonError> {
     check_host()?;
     nix::sys::prctl::set_dumpable(false).map_err(|errno| DaemonError::Process(errno.into()))?;
+    let cgroups = Cgroups::find(&config.instance)?;
+    let _lock = InstanceLock::take(&config.instance, cgroups.instance())?;
     let (premises, gate_socket) = Premises::prepare(config)?;
-    let gates = Gates::new(&premises.config.instance, premises.folders.gates.clone())?;
+    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone());
     let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
@@ -136,7 +143,7 @@ impl Supervisor {
         signals: &mut Signals,
         mut asked: mpsc::Receiver<FromSocket>,
     ) -> Option<Crew> {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         let mut ready = false;
         loop {
             let since = Instant::now();

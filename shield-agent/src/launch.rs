@@ -8,6 +8,7 @@ mod child;
 mod environment;
 mod mounts;
 mod probe;
+mod streams;
 mod trust;
 pub mod user;
 mod wait;
@@ -19,6 +20,7 @@ use std::process::ExitStatus;
 
 use nix::unistd::{ForkResult, Uid};
 
+use self::streams::Streams;
 use crate::ipc::gate::{AskError, GateClient, GateReply, GateRequest, PreparedRun};
 use crate::names::AgentName;
 use crate::privileges::PrivilegeError;
@@ -71,7 +73,7 @@ pub enum LaunchError {
         source: std::io::Error,
     },
     /// A standard stream of ours would be a way out.
-    #[error("{0} is a network socket, which no gate covers: redirect it to a file or a pipe")]
+    #[error("{0} is a socket of the network, which no gate covers: redirect it to a file or a pipe")]
     SocketStream(&'static str),
     /// The gate does not hold.
     #[error("the gate could not be proved from inside the agent's cgroup: {0}")]
@@ -118,6 +120,7 @@ pub fn run(launch: &Launch) -> Result<u8, LaunchError> {
             "shield: warning: the agent runs as root of this host, whom no gate can hold for certain; name another user with --user"
         );
     }
+    let streams = Streams::examine()?;
     // Open until the agent ends: the daemon removes the gate when this connection and the cgroup's last process are
     // gone.
     let mut gate = GateClient::connect(&launch.run_dir)?;
@@ -126,11 +129,16 @@ pub fn run(launch: &Launch) -> Result<u8, LaunchError> {
     // SAFETY: this process has one thread, so the child may use everything the parent could.
     match unsafe { nix::unistd::fork() } {
         Ok(ForkResult::Child) => {
-            let Err(error) = child::become_agent(launch, &prepared, &user, &signals);
+            let Err(error) = child::become_agent(launch, &prepared, &user, &streams, &signals);
             crate::report::error("shield", &error);
             std::process::exit(error.exit_code().into());
         }
-        Ok(ForkResult::Parent { child }) => Ok(exit_code(signals.forward_until_exit(child)?)),
+        Ok(ForkResult::Parent { child }) => {
+            let relays = streams.relay()?;
+            let status = signals.forward_until_exit(child)?;
+            relays.finish();
+            Ok(exit_code(status))
+        }
         Err(errno) => Err(LaunchError::setup("starting a process for", launch.agent.as_str())(errno.into())),
     }
 }

@@ -7,6 +7,17 @@ pub const ABI: u32 = 1;
 /// Bytes of a process name, including the trailing NUL, as the kernel keeps it (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
 
+/// Network namespaces one agent can be served in at a time.
+pub const NETNS_MAX: u32 = 64;
+
+/// Connections of one agent that can be between `connect()` and the end of their handshake. Beyond it the oldest
+/// lose their record, and a connection without a record is closed.
+pub const HANDOFFS_MAX: u32 = 8192;
+
+/// Nameservers one socket can ask at the same time and still be told which of them answered; each has its own
+/// DNS socket on loopback. A power of two: it masks an index in the kernel. Resolvers know three at most.
+pub const NAMESERVERS: usize = 4;
+
 /// Destination of the launcher's probe (TEST-NET-1, never routed): the worker answers a flow to it itself, with
 /// [`PROBE_GREETING`], the agent's name and a line feed, and closes it.
 pub const PROBE_ADDRESS: core::net::Ipv4Addr = core::net::Ipv4Addr::new(192, 0, 2, 1);
@@ -20,14 +31,3 @@ pub const PROBE_GREETING: &str = "agent.shield ";
 /// IPv4 address `shield.internal` resolves to, from the benchmarking range (RFC 2544) that is never routed: a
 /// connection to it only ever meets the worker.
 pub const INTERNAL_ADDRESS: [u8; 4] = [198, 18, 0, 1];
-
-/// Network namespaces one agent can be served in at a time.
-pub const NETNS_MAX: u32 = 64;
-
-/// Connections of one agent that can be between `connect()` and the end of their handshake. Beyond it the oldest
-/// lose their record, and a connection without a record is closed.
-pub const HANDOFFS_MAX: u32 = 8192;
-
-/// Nameservers one socket can ask at the same time and still be told which of them answered; each has its own
-/// DNS socket on loopback. A power of two: it masks an index in the kernel. Resolvers know three at most.
-pub const NAMESERVERS: usize = 4;

@@ -37,6 +37,11 @@ impl Cgroups {
         Ok(Self { root: cgroup2_mount()?.join(TOP).join(instance) })
     }
 
+    /// The instance's own directory, above all its agents'.
+    pub fn instance(&self) -> &Path {
+        &self.root
+    }
+
     /// Where an agent's cgroups are or would be.
     pub fn of(&self, agent: &AgentName) -> AgentCgroups {
         AgentCgroups {

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 use crate::ipc::gate::AskError;
 use crate::report;
 
@@ -46,6 +48,14 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
         };
         Self { code, error: Box::new(error) }
     }
+}
+
+/// Ends the process when the reader of its output is gone, as other programs of a pipeline do. Not for daemons, nor
+/// for the parent of an agent: to them it is an error like any other.
+pub(super) fn quietly_when_nobody_reads() {
+    // SAFETY: this installs no handler; it restores the action every process starts with.
+    let restored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    restored.expect("SIGPIPE exists and may be set");
 }
 
 /// Prints the error, when there is one, and ends with its code.

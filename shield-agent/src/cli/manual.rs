@@ -1,5 +1,7 @@
 //! What the program says about itself: completions, manual page, version. All derived from the tree of verbs.
 
+use std::io::Write as _;
+
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -13,7 +15,10 @@ pub(super) struct CompletionsArgs {
 }
 
 pub(super) fn completions(args: &CompletionsArgs) -> Result<u8, Failure> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "shield", &mut std::io::stdout());
+    // The generator panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "shield", &mut script);
+    std::io::stdout().write_all(&script)?;
     Ok(code::OK)
 }
 

@@ -13,12 +13,14 @@ pub struct Backoff {
     next: Duration,
 }
 
-impl Backoff {
+impl Default for Backoff {
     /// Nothing died yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { next: FIRST }
     }
+}
 
+impl Backoff {
     /// How long to wait after a crew that lived for `lived`.
     pub fn after(&mut self, lived: Duration) -> Duration {
         if lived >= HEALTHY {
@@ -36,7 +38,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_limit_and_start_over_after_a_healthy_life() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         let short = Duration::from_secs(1);
         assert_eq!([backoff.after(short), backoff.after(short)], [FIRST, FIRST * 2]);
         for _ in 0..20 {

@@ -104,9 +104,8 @@ impl GateError {
 
 impl Gates {
     /// No gates yet. `records` is a directory of root's.
-    pub fn new(instance: &str, records: PathBuf) -> Result<Self, GateError> {
-        let cgroups = Cgroups::find(instance)?;
-        Ok(Self { instance: instance.to_owned(), cgroups, records, gated: BTreeMap::new() })
+    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf) -> Self {
+        Self { instance: instance.to_owned(), cgroups, records, gated: BTreeMap::new() }
     }
 
     /// Takes over the gates an earlier daemon left, with fresh sockets; ends those whose agent is gone.

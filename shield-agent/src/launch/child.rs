@@ -1,14 +1,15 @@
 //! The process that becomes the agent: inside the gate first, then unprivileged, then the command.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use nix::sys::stat::{SFlag, fstat};
-
+use super::streams::Streams;
 use super::trust::TrustContent;
 use super::user::AgentUser;
 use super::wait::Signals;
@@ -21,10 +22,11 @@ pub(super) fn become_agent(
     launch: &Launch,
     prepared: &PreparedRun,
     user: &AgentUser,
+    streams: &Streams,
     signals: &Signals,
 ) -> Result<Infallible, LaunchError> {
     enter_cgroup(prepared)?;
-    refuse_socket_streams()?;
+    streams.install()?;
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let content = TrustContent::read(&prepared.trust, variable)
         .map_err(LaunchError::setup("reading the trust files for", launch.agent.as_str()))?;
@@ -42,31 +44,37 @@ fn enter_cgroup(prepared: &PreparedRun) -> Result<(), LaunchError> {
     fs::write(&members, "0").map_err(LaunchError::setup("entering", &prepared.cgroup))
 }
 
-/// A socket made outside keeps the cgroup it was made in: through it the agent would speak past the gate.
-fn refuse_socket_streams() -> Result<(), LaunchError> {
-    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let streams = [
-        (input.as_fd(), "standard input"),
-        (output.as_fd(), "standard output"),
-        (error.as_fd(), "standard error"),
-    ];
-    for (stream, name) in streams {
-        // A closed stream cannot be asked and is no way out.
-        let kind = fstat(stream).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-        if kind == Ok(SFlag::S_IFSOCK) {
-            return Err(LaunchError::SocketStream(name));
-        }
-    }
-    Ok(())
-}
-
 fn execute(
     launch: &Launch,
-    env: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    env: BTreeMap<OsString, OsString>,
     signals: &Signals,
 ) -> Result<Infallible, LaunchError> {
     let (program, arguments) = launch.command.split_first().expect("the command line demands a command");
+    let missing = is_missing(program, env.get(OsStr::new("PATH")));
     signals.unblock()?;
-    let source = Command::new(program).args(arguments).env_clear().envs(env).exec();
+    let mut source = Command::new(program).args(arguments).env_clear().envs(env).exec();
+    // A directory of PATH that the agent may not enter hides that no other has the program.
+    if missing && source.kind() == io::ErrorKind::PermissionDenied {
+        source = io::ErrorKind::NotFound.into();
+    }
     Err(LaunchError::Exec { command: program.into(), source })
+}
+
+/// Whether no directory of `path` shows a program of that name.
+fn is_missing(program: &OsStr, path: Option<&OsString>) -> bool {
+    let searched = !program.as_encoded_bytes().contains(&b'/');
+    searched && path.is_none_or(|path| !std::env::split_paths(path).any(|place| place.join(program).exists()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_missing_when_no_directory_shows_it() {
+        let path = OsString::from("/no/such/place:/bin:/usr/bin");
+        assert!(is_missing(OsStr::new("no-such-program"), Some(&path)));
+        assert!(!is_missing(OsStr::new("sh"), Some(&path)));
+        assert!(!is_missing(OsStr::new("./no-such-program"), Some(&path)));
+    }
 }
