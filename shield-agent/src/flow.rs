@@ -28,13 +28,12 @@ use tokio_util::sync::CancellationToken;
 use crate::names::ExchangeId;
 use accept::{Accepted, Gate};
 use decrypt::Opened;
-use http::canonical::Scheme;
 use http::{parse, serve as server};
 use policy::verdict::{Subject, Verdict};
 use review::answers::{INTERNAL_HOST, OurAnswer};
 use review::dialect::{Dialect, render};
 use review::reply::Reply;
-use review::{Exchange, Via, own};
+use review::{Exchange, Spoken, Via, own};
 use services::Services;
 
 /// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
@@ -48,17 +47,17 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
     let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
     match opened {
         Ok(Opened::Tls { stream, name, h2: true }) => {
-            let via = Via::new(services, flow, Scheme::Https, Some(name), true);
-            server::http2(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
+            server::http2(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
         }
         Ok(Opened::Tls { stream, name, h2: false }) => {
-            let via = Via::new(services, flow, Scheme::Https, Some(name), false);
-            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
+            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
             review::refuse_connection(&via, ended).await;
         }
         Ok(Opened::Plain(stream)) => {
-            let via = Via::new(services, flow, Scheme::Http, None, false);
-            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &stop).await;
+            let via = Via::new(services, flow, stop, Spoken::Plain);
+            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
             review::refuse_connection(&via, ended).await;
         }
         Ok(Opened::Opaque { stream, why }) => review::refuse_opaque(&services, &flow, stream, &why).await,
@@ -72,7 +71,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
     let (parts, body) = request.into_parts();
     let head = match parse::canonical_head(&parts, &via.channel) {
         Ok(head) => head,
-        Err(unclear) => return review::refuse_request(&via, &unclear).await,
+        Err(unclear) => return Reply::to(&parts.method, review::refuse_request(&via, &unclear).await),
     };
     let dialect = Dialect::of(&head);
     let answered = async {
@@ -101,5 +100,6 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
             Verdict::Deny => exchange.deny().await,
         }
     };
-    answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)))
+    let response = answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)));
+    Reply::to(&parts.method, response)
 }

@@ -16,4 +16,4 @@ pub mod via;
 
 pub use exchange::Exchange;
 pub use refuse::{refuse_connection, refuse_opaque, refuse_request};
-pub use via::Via;
+pub use via::{Spoken, Via};

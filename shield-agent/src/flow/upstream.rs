@@ -33,6 +33,8 @@ use pool::{Key, Pool};
 /// How long an upstream may take to begin its answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(900);
 
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// Sends permitted requests.
 pub struct Upstream {
     dialer: Dialer,
@@ -67,6 +69,7 @@ impl Upstream {
         let key = Key { agent: permit.agent().clone(), name, address };
         let message = message(&request.head, request.body)?;
         match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
+            Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
         }
@@ -149,4 +152,70 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     message.headers_mut().remove(TE);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::body::Sent;
+    use super::*;
+    use crate::flow::http::canonical::CanonicalRequest;
+    use crate::flow::origin::Destination;
+    use crate::ipc::approver::SendOrder;
+    use crate::names::HoldId;
+
+    /// Leave to send `GET /` to an address.
+    fn permit(address: SocketAddr) -> (Permit, RequestHead) {
+        let head = RequestHead {
+            scheme: Scheme::Http,
+            host: "a.example".into(),
+            port: address.port(),
+            method: "GET".into(),
+            target: "/".into(),
+            headers: vec![],
+        };
+        let request = CanonicalRequest { head: head.clone(), body: Bytes::new() };
+        let order = SendOrder {
+            hold: HoldId(ulid::Ulid(1)),
+            agent: "a".parse().unwrap(),
+            destination: Destination { ip: address.ip(), port: address.port(), verified_name: None },
+            digest: request.digest(),
+            request,
+        };
+        (Permit::by_reviewer(&order).unwrap(), head)
+    }
+
+    fn upstream(own: &[SocketAddr]) -> Upstream {
+        let forbidden = Arc::new(Forbidden::default());
+        forbidden.add(own);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Arc::new(trust::client_config(&[], provider).unwrap());
+        Upstream::new(tls, forbidden, Duration::from_secs(5))
+    }
+
+    async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
+        let body = Outgoing::whole(Bytes::new(), Sent::default());
+        upstream.send(permit, Outbound { head, body_digest: Some(Digest::of(b"")), body }).await
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_leave_for_the_request_it_names_and_for_no_other() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (permit, mut head) = permit(listener.local_addr().unwrap());
+        head.target = "/other".into();
+        let refused = send(&upstream(&[]), permit, head).await;
+        assert!(matches!(refused, Err(UpstreamError::NotPermitted)));
+        let accepted = std::pin::pin!(listener.accept());
+        assert!(futures_util::poll!(accepted).is_pending(), "nothing was dialled");
+    }
+
+    #[tokio::test]
+    async fn even_a_permit_does_not_lead_to_ourselves() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (permit, head) = permit(address);
+        let refused = send(&upstream(&[address]), permit, head).await;
+        assert!(matches!(refused, Err(UpstreamError::Forbidden(_))));
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use rcgen::PublicKeyData;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::ResolvesServerCert;
@@ -94,19 +95,20 @@ impl Leaves {
         if let Some(epoch) = current.as_ref().filter(|epoch| epoch.began.elapsed() < EPOCH) {
             return Ok(epoch.clone());
         }
-        let (key, public_key) = new_key(&self.provider)?;
-        let configs = Arc::new(Cache::new(KEPT_NAMES));
-        let epoch = Epoch { began: Instant::now(), key, public_key, configs };
-        Ok(current.insert(epoch).clone())
+        Ok(current.insert(new_epoch(&self.provider)?).clone())
     }
 }
 
-fn new_key(provider: &CryptoProvider) -> Result<(Arc<dyn SigningKey>, Arc<[u8]>), NoLeaf> {
-    use rcgen::PublicKeyData;
+fn new_epoch(provider: &CryptoProvider) -> Result<Epoch, NoLeaf> {
     let pair = rcgen::KeyPair::generate().map_err(|error| NoLeaf::Key(Arc::new(error)))?;
     let private = PrivatePkcs8KeyDer::from(pair.serialize_der());
     let key = provider.key_provider.load_private_key(private.into());
-    Ok((key.map_err(|error| NoLeaf::Key(Arc::new(error)))?, pair.subject_public_key_info().into()))
+    Ok(Epoch {
+        began: Instant::now(),
+        key: key.map_err(|error| NoLeaf::Key(Arc::new(error)))?,
+        public_key: pair.subject_public_key_info().into(),
+        configs: Arc::new(Cache::new(KEPT_NAMES)),
+    })
 }
 
 /// Stands where each name's certificate is put.

@@ -45,6 +45,7 @@ where
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(MAX_FIELDS)
         .max_buf_size(2 * MAX_HEAD)
@@ -85,6 +86,7 @@ where
     let mut connection = pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD as u32)
             .adaptive_window(true)

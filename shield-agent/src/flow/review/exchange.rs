@@ -80,7 +80,9 @@ impl Exchange<'_> {
             action,
             judgement: self.judgement,
         };
-        hold::hold(&services.approver, request, self.arrived, services.hold_wait).await
+        let waiting =
+            hold::Waiting { arrived: self.arrived, usual: services.hold_wait, stop: &self.via.stop };
+        hold::hold(&services.approver, request, waiting).await
     }
 
     /// Denied: the agent is told when the record is durable.

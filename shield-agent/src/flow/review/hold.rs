@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::http::Response;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::answers::OurAnswer;
 use super::approver::Approver;
@@ -20,15 +21,24 @@ use crate::names::HoldId;
 /// How long the approver may take to store a hold.
 const STORED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Holds a request that arrived at `arrived`. `usual` is how long its connection waits if nobody says otherwise.
+/// How the connection of a held request waits.
+pub struct Waiting<'a> {
+    /// Since when.
+    pub arrived: Instant,
+    /// How long, if neither rule nor client say otherwise.
+    pub usual: Duration,
+    /// Cancelled when the worker stops: then the wait is over.
+    pub stop: &'a CancellationToken,
+}
+
+/// Holds a request.
 pub async fn hold(
     approver: &Arc<Approver>,
     request: HoldRequest,
-    arrived: Instant,
-    usual: Duration,
+    waiting: Waiting<'_>,
 ) -> Result<Response<Reply>, OurAnswer> {
     let terms = request.judgement.terms.clone();
-    let patience = patience(&request.request.head, terms.wait.unwrap_or(usual));
+    let patience = patience(&request.request.head, terms.wait.unwrap_or(waiting.usual));
     let mut ask = approver.hold(request);
     let hold = match timeout(STORED_WITHIN, ask.next()).await {
         Ok(Some(FromApprover::Held { hold, .. })) => hold,
@@ -37,11 +47,12 @@ pub async fn hold(
         Ok(_) => return Err(OurAnswer::unrecorded(&Unrecorded::Gone)),
         Err(_elapsed) => return Err(OurAnswer::unrecorded(&Unrecorded::Behind)),
     };
-    match timeout_at(arrived + patience.wait, ask.next()).await {
-        Ok(Some(FromApprover::Over { hold, ending, .. })) => ended(hold, *ending),
-        Ok(Some(FromApprover::NotHeld { reason, .. })) => Err(OurAnswer::not_held(&reason)),
-        // Undecided; or the approver stopped, and the hold waits in its store.
-        Ok(_) | Err(_) => Err(OurAnswer::pending(hold, terms.pending_status, patience.asynchronous)),
+    let deadline = waiting.arrived + patience.wait;
+    match waiting.stop.run_until_cancelled(timeout_at(deadline, ask.next())).await {
+        Some(Ok(Some(FromApprover::Over { hold, ending, .. }))) => ended(hold, *ending),
+        Some(Ok(Some(FromApprover::NotHeld { reason, .. }))) => Err(OurAnswer::not_held(&reason)),
+        // Undecided; or the worker or the approver stopped, and the hold waits in its store.
+        _ => Err(OurAnswer::pending(hold, terms.pending_status, patience.asynchronous)),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ::http::{HeaderName, HeaderValue, Response, StatusCode};
+use ::http::header::CONTENT_LENGTH;
+use ::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -38,6 +39,17 @@ impl Reply {
     /// An answer made here.
     pub fn ours(response: Response<Bytes>) -> Response<Self> {
         response.map(|body| Self::Ready(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    /// The answer as it is given to a request of this method: to `HEAD` without its body, which HTTP/2 clients would
+    /// take for an error.
+    pub fn to(method: &Method, mut response: Response<Self>) -> Response<Self> {
+        if let (&Method::HEAD, Self::Ready(Some(body))) = (method, response.body()) {
+            let length = body.len().into();
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
+            *response.body_mut() = Self::Ready(None);
+        }
+        response
     }
 
     /// An answer that was kept. Fields that cannot be written are left out: they were read from HTTP, so there are none.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 
 use super::answers::OurAnswer;
 use crate::flow::accept::Flow;
@@ -17,22 +18,36 @@ pub struct Via {
     pub services: Arc<Services>,
     /// The flow.
     pub flow: Flow,
+    /// Cancelled when the worker stops: whoever waits is told where things stand.
+    pub stop: CancellationToken,
     /// What its requests must agree with.
     pub channel: Channel,
     h2: bool,
 }
 
-impl Via {
-    /// A connection that speaks HTTP; `name` is its TLS name.
-    pub fn new(
-        services: Arc<Services>,
-        flow: Flow,
-        scheme: Scheme,
-        name: Option<String>,
+/// What a connection turned out to speak.
+#[derive(Debug)]
+pub enum Spoken {
+    /// HTTP/1.1 in the clear.
+    Plain,
+    /// HTTP inside TLS for a name.
+    Tls {
+        /// Canonical name of the TLS session.
+        name: String,
+        /// Whether it is HTTP/2.
         h2: bool,
-    ) -> Arc<Self> {
+    },
+}
+
+impl Via {
+    /// A connection that speaks HTTP.
+    pub fn new(services: Arc<Services>, flow: Flow, stop: CancellationToken, spoken: Spoken) -> Arc<Self> {
+        let (scheme, name, h2) = match spoken {
+            Spoken::Plain => (Scheme::Http, None, false),
+            Spoken::Tls { name, h2 } => (Scheme::Https, Some(name), h2),
+        };
         let channel = Channel { scheme, name, port: flow.original.port() };
-        Arc::new(Self { services, flow, channel, h2 })
+        Arc::new(Self { services, flow, stop, channel, h2 })
     }
 
     /// The body of a request, whole up to the limit when it is `needed` for judging.

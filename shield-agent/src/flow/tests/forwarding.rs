@@ -63,14 +63,26 @@ async fn plain_http_goes_to_the_original_address() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_body_keeps_its_length() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    for mut client in [world.https(origin.address).await, world.h2(origin.address).await] {
+        let got = client.send("HEAD", &origin.host(), "/big?12", "").await;
+        assert_eq!((got.status, got.header("content-length"), got.body.len()), (200, "12", 0));
+        let got = client.send("HEAD", &origin.host(), "/denied", "").await;
+        assert_eq!((got.status, got.header("content-length").is_empty(), got.body.len()), (403, false, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_kept_connection_the_origin_closed_is_not_a_failure() {
     let origin = Origin::https_with(&[b"http/1.1"]).await;
     let world = World::start(&origin.root).await;
     let mut client = world.https(origin.address).await;
     for _ in 0..3 {
-        let close = [("x-close", "1")];
-        assert_eq!(client.send_with("GET", &origin.host(), "/", &close, "").await.status, 200);
+        assert_eq!(client.send("GET", &origin.host(), "/close", "").await.status, 200);
     }
+    assert_eq!(origin.connections(), 3);
 }
 
 #[tokio::test]

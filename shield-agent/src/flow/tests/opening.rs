@@ -9,6 +9,7 @@ use super::world::{Origin, World};
 use crate::flow::policy::verdict::Verdict;
 use crate::ipc::fds;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker};
+use crate::names::HoldId;
 
 #[tokio::test]
 async fn a_connection_without_a_record_is_closed_at_once() {
@@ -77,6 +78,7 @@ async fn a_handshake_names_one_host_and_its_requests_must_agree() {
         for host in ["other.example", "localhost:1", "127.0.0.1"] {
             let got = client.send("GET", host, "/", "").await;
             assert_eq!(got.status, 421, "{host}");
+            assert_eq!(client.send("HEAD", host, "/", "").await.status, 421, "{host}");
         }
         assert_eq!(client.send("GET", &origin.host().to_uppercase(), "/", "").await.status, 200);
     }
@@ -124,14 +126,19 @@ async fn a_policy_that_does_not_compile_leaves_the_running_one_in_force() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_idle_connections_and_then_the_worker() {
+async fn a_drain_tells_who_waits_where_it_stands_and_ends_the_worker() {
     let origin = Origin::https().await;
     let world = World::start(&origin.root).await;
-    let mut client = world.https(origin.address).await;
-    assert_eq!(client.send("GET", &origin.host(), "/", "").await.status, 200);
+    let mut idle = world.https(origin.address).await;
+    assert_eq!(idle.send("GET", &origin.host(), "/", "").await.status, 200);
+    let mut held = world.https(origin.address).await;
+    let host = origin.host();
+    let asking = tokio::spawn(async move { held.send("DELETE", &host, "/1", "").await });
+    world.approver.take_hold(HoldId(ulid::Ulid(1))).await;
     let within = std::time::Duration::from_secs(30);
     fds::send(&world.supervisor, &ToWorker::Drain { within }, &[]).await.unwrap();
     let (message, _) = fds::receive(&world.supervisor).await.unwrap();
     assert!(matches!(message, FromWorker::Drained));
     world.ended().await.unwrap();
+    assert_eq!(asking.await.unwrap().header("shield-decision"), "pending");
 }

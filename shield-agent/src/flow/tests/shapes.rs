@@ -1,5 +1,10 @@
 //! Requests with more than one reading, as raw bytes: answered 400, and not a byte reaches the origin.
 
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
 use super::world::{Origin, World, raw};
 
 /// What a payload is answered with.
@@ -149,6 +154,27 @@ async fn a_body_that_goes_bad_under_way_never_becomes_a_whole_request() {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;
     assert!(world.approver.outcome().await.error.is_some());
+    assert!(origin.is_quiet().await, "the origin never saw the end of the request");
+}
+
+#[tokio::test]
+async fn trailers_of_an_http2_request_are_refused() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    let stream = world.tls(origin.address, "localhost", &[b"h2"]).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for path in ["/sql", "/streams"] {
+        let trailers = std::future::ready(Some(Ok(HeaderMap::from_iter([(
+            HeaderName::from_static("x"),
+            HeaderValue::from(1),
+        )]))));
+        let body = Full::<bytes::Bytes>::from("select 1").with_trailers(trailers);
+        let uri = format!("https://{}{path}", origin.host());
+        let got = sender.send_request(Request::post(uri).body(body).unwrap()).await.unwrap();
+        assert!(got.status() == 400 || got.status() == 502, "{path}: {}", got.status());
+    }
     assert!(origin.is_quiet().await, "the origin never saw the end of the request");
 }
 

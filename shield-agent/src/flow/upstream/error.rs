@@ -54,6 +54,9 @@ pub enum UpstreamError {
     /// The request was written, and no answer began in time.
     #[error("the destination did not begin to answer within {0:?}")]
     NoAnswer(Duration),
+    /// The answer is not one to the request.
+    #[error("the destination switched protocols unasked")]
+    Switched,
     /// The answer broke off.
     #[error("the destination's answer broke off")]
     BrokeOff(#[source] hyper::Error),
@@ -70,7 +73,7 @@ impl UpstreamError {
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
             | Self::NotWritten(_) => false,
-            Self::Exchange(_) | Self::NoAnswer(_) | Self::BrokeOff(_) => true,
+            Self::Exchange(_) | Self::NoAnswer(_) | Self::Switched | Self::BrokeOff(_) => true,
         }
     }
 

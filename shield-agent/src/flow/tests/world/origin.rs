@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::http::{HeaderMap, Request, Response, Version};
+use ::http::{HeaderMap, Method, Request, Response, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -150,7 +150,7 @@ fn tls(
     Arc::new(config).into()
 }
 
-/// Answers `200` and the length of the body; `/big?N` answers N bytes; `/close` closes without an answer.
+/// Answers `200` and the length of the body; `/big?N` answers N bytes; after `/close` the connection is closed.
 async fn answer(
     request: Request<Incoming>,
     connection: usize,
@@ -159,11 +159,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(Response::new(Full::default())) };
     let body = body.to_bytes();
-    let text = match parts.uri.query() {
+    let mut text = match parts.uri.query() {
         Some(size) if parts.uri.path() == "/big" => "b".repeat(size.parse().unwrap()),
         _ => format!("{} bytes", body.len()),
     };
-    let version = parts.version;
+    let (method, version) = (parts.method.clone(), parts.version);
     let _ = ledger.send(Received {
         method: parts.method.to_string(),
         uri: parts.uri.to_string(),
@@ -175,6 +175,12 @@ async fn answer(
     let mut response = Response::builder().header("x-origin", "yes");
     if version == Version::HTTP_11 {
         response = response.header("keep-alive", "timeout=5");
+    }
+    if parts.uri.path() == "/close" {
+        response = response.header("connection", "close");
+    }
+    if method == Method::HEAD {
+        response = response.header("content-length", std::mem::take(&mut text).len());
     }
     Ok(response.body(Full::from(text)).unwrap())
 }
