@@ -36,6 +36,8 @@ reasons! {
     NoListener = "no_listener",
     /// Refused: nothing serves the network namespace the socket is in.
     UnservedNetns = "unserved_netns",
+    /// Refused: the socket that served the namespace is gone.
+    ProxyGone = "proxy_gone",
     /// Refused: UDP other than names.
     Datagram = "datagram",
     /// Refused: port zero, multicast, broadcast.

@@ -15,6 +15,16 @@ pub struct Served {
     pub dns: [u16; NAMESERVERS],
 }
 
+/// Who created a socket, as marked at its creation.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The agent.
+    Agent = 1,
+    /// The helper that opens what the agent is served on.
+    Proxy = 2,
+}
+
 /// The nameservers one UDP socket asked: the n-th was replaced by the n-th DNS socket.
 ///
 /// A reply shows which of our sockets sent it, so its source can be given back even to a socket that asks several

@@ -66,12 +66,14 @@ fn take(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Result
     let Some(served) = served(ctx) else {
         return Err(refuse(Reason::UnservedNetns, ECONNREFUSED));
     };
+    let target = Target { address: redirect::loopback_for(served, asked), port: served.port };
+    let target = loopback::to_proxy(ctx, Transport::Stream, target)?;
     if !redirect::file(ctx, asked, port, family) {
         count(Reason::NoRecord);
         return Err(DENY);
     }
     count(Reason::Taken);
-    Ok(Target { address: redirect::loopback_for(served, asked), port: served.port })
+    Ok(target)
 }
 
 /// The IPv4 destination of the call.

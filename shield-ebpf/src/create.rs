@@ -2,8 +2,9 @@
 
 use aya_ebpf::programs::{SockContext, SockoptContext};
 use shield_common::event::Reason;
+use shield_common::served::Owner;
 
-use crate::maps::{DENY, EPROTONOSUPPORT, OWN, PASS, count, refuse, storage};
+use crate::maps::{DENY, EPROTONOSUPPORT, OWNERS, PASS, count, refuse, storage};
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -21,9 +22,21 @@ pub fn socket(ctx: &SockContext) -> i32 {
         (SOCK_STREAM, IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_UDP) => {}
         _ => return refuse(Reason::SocketKind, EPROTONOSUPPORT),
     }
-    let mut own = 1;
+    mark(ctx, Owner::Agent)
+}
+
+/// A socket to serve the agent on is created: connections are only sent to listeners with this mark, so that nobody
+/// can take the place of a listener that died.
+#[inline(always)]
+pub fn serving_socket(ctx: &SockContext) -> i32 {
+    mark(ctx, Owner::Proxy)
+}
+
+#[inline(always)]
+fn mark(ctx: &SockContext, owner: Owner) -> i32 {
+    let mut owner = owner as u32;
     // SAFETY: in this hook the context is the socket.
-    if unsafe { storage(&OWN, ctx.sock.cast(), Some(&mut own)) }.is_none() {
+    if unsafe { storage(&OWNERS, ctx.sock.cast(), Some(&mut owner)) }.is_none() {
         count(Reason::NoRecord);
         return DENY;
     }

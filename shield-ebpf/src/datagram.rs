@@ -10,6 +10,7 @@ use shield_common::scope::{self, DNS_PORT, Scope, Transport};
 use shield_common::served::Asked;
 
 use crate::connect::{asked_v4, asked_v6};
+use crate::loopback;
 use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, count, refuse, served, storage};
 use crate::redirect::{Target, loopback_for, write_v4, write_v6};
 
@@ -77,8 +78,10 @@ pub fn ask(ctx: &SockAddrContext, server: Address, reach: Reach) -> Result<Targe
         return Err(DENY);
     };
     let place = asked.place(server.settled()) & (NAMESERVERS - 1);
+    let target = Target { address: loopback_for(served, server), port: served.dns[place] };
+    let target = loopback::to_proxy(ctx, Transport::Datagram, target)?;
     count(Reason::NameAsked);
-    Ok(Target { address: loopback_for(served, server), port: served.dns[place] })
+    Ok(target)
 }
 
 /// A datagram is received on an IPv4 socket.

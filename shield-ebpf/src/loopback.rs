@@ -1,4 +1,4 @@
-//! Connections that stay on this host: allowed only to a listener the agent opened itself.
+//! What is reached on this host: only sockets the agent opened itself, and those that serve it.
 //!
 //! Everything else on loopback belongs to others: consoles, databases, container engines, metadata services.
 
@@ -6,65 +6,85 @@ use core::mem::size_of;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
-    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4,
+    bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4,
     bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6,
 };
-use aya_ebpf::helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release};
+use aya_ebpf::helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_lookup_udp, bpf_sk_release};
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
 use shield_common::event::Reason;
+use shield_common::scope::Transport;
+use shield_common::served::Owner;
 
-use crate::maps::{ECONNREFUSED, EPERM, ORIGINALS, OWN, count, refuse, storage};
+use crate::maps::{ECONNREFUSED, EPERM, ORIGINALS, OWNERS, count, refuse, storage};
 use crate::redirect::Target;
 
 /// The network namespace of the socket at hand.
 const CURRENT_NETNS: u64 = -1_i64 as u64;
 
-enum Listener {
-    Own,
-    Foreign,
-    Nobody,
-}
-
 /// Lets a connection through to the agent's own listener, or ends it.
 #[inline(always)]
 pub fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32> {
-    let address = asked.settled();
-    match listener(ctx, address, port) {
-        Listener::Own => {
-            // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
-            let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
-            count(Reason::OwnLoopback);
-            Ok(Target { address, port })
-        }
-        Listener::Foreign => Err(refuse(Reason::ForeignListener, EPERM)),
-        Listener::Nobody => Err(refuse(Reason::NoListener, ECONNREFUSED)),
+    let target = Target { address: asked.settled(), port };
+    let Some(owner) = receiver(ctx, Transport::Stream, target) else {
+        return Err(refuse(Reason::NoListener, ECONNREFUSED));
+    };
+    if owner != Owner::Agent as u32 {
+        return Err(refuse(Reason::ForeignListener, EPERM));
+    }
+    // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
+    let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
+    count(Reason::OwnLoopback);
+    Ok(target)
+}
+
+/// Sends a call to a socket that serves the agent. When that one is gone, whoever has its port now gets nothing.
+#[inline(always)]
+pub fn to_proxy(ctx: &SockAddrContext, transport: Transport, target: Target) -> Result<Target, i32> {
+    match receiver(ctx, transport, target) {
+        Some(owner) if owner == Owner::Proxy as u32 => Ok(target),
+        _ => Err(refuse(Reason::ProxyGone, ECONNREFUSED)),
     }
 }
 
-/// Who would accept a connection to `port` at `address`.
+/// The owner of the socket that would receive what is sent to `target`: 0 for a stranger's, `None` without one.
 #[inline(always)]
-fn listener(ctx: &SockAddrContext, address: Address, port: u16) -> Listener {
+fn receiver(ctx: &SockAddrContext, transport: Transport, target: Target) -> Option<u32> {
+    let (address, port) = (target.address, target.port.to_be());
     let socket = match address.as_v4() {
         Some(word) => {
-            let mut tuple = TupleV4 { saddr: 0, daddr: word, sport: 0, dport: port.to_be() };
-            let (at, size) = ((&raw mut tuple).cast(), size_of::<TupleV4>() as u32);
-            // SAFETY: the tuple lives for the call; its size tells the family.
-            unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, size, CURRENT_NETNS, 0) }
+            let mut tuple = TupleV4 { saddr: 0, daddr: word, sport: 0, dport: port };
+            find(ctx, transport, (&raw mut tuple).cast(), size_of::<TupleV4>())
         }
         None => {
-            let mut tuple = TupleV6 { saddr: [0; 4], daddr: address.0, sport: 0, dport: port.to_be() };
-            let (at, size) = ((&raw mut tuple).cast(), size_of::<TupleV6>() as u32);
-            // SAFETY: the tuple lives for the call; its size tells the family.
-            unsafe { bpf_sk_lookup_tcp(ctx.as_ptr(), at, size, CURRENT_NETNS, 0) }
+            let mut tuple = TupleV6 { saddr: [0; 4], daddr: address.0, sport: 0, dport: port };
+            find(ctx, transport, (&raw mut tuple).cast(), size_of::<TupleV6>())
         }
     };
     if socket.is_null() {
-        return Listener::Nobody;
+        return None;
     }
     // SAFETY: not null, and released right after on every path.
-    let own = unsafe { storage(&OWN, socket.cast(), None) }.is_some();
+    let owner = unsafe { storage(&OWNERS, socket.cast(), None) }.map_or(0, |owner| *owner);
     // SAFETY: taken above, released once.
     unsafe { bpf_sk_release(socket.cast()) };
-    if own { Listener::Own } else { Listener::Foreign }
+    Some(owner)
+}
+
+/// Looks for a socket; the size of the tuple tells its family.
+#[inline(always)]
+fn find(
+    ctx: &SockAddrContext,
+    transport: Transport,
+    tuple: *mut bpf_sock_tuple,
+    size: usize,
+) -> *mut bpf_sock {
+    let (ctx, size) = (ctx.as_ptr(), size as u32);
+    // SAFETY: the callers' tuples live for the call and have the size they say.
+    unsafe {
+        match transport {
+            Transport::Stream => bpf_sk_lookup_tcp(ctx, tuple, size, CURRENT_NETNS, 0),
+            Transport::Datagram => bpf_sk_lookup_udp(ctx, tuple, size, CURRENT_NETNS, 0),
+        }
+    }
 }

@@ -72,7 +72,7 @@ pub fn gate_recvmsg6(ctx: SockAddrContext) -> i32 {
     datagram::receive_v6(&ctx)
 }
 
-// What sockets there may be, and what may be set on them.
+// What sockets there may be, whose they are, and what may be set on them.
 
 #[cgroup_sock(sock_create)]
 pub fn gate_create(ctx: SockContext) -> i32 {
@@ -82,6 +82,11 @@ pub fn gate_create(ctx: SockContext) -> i32 {
 #[cgroup_sockopt(setsockopt)]
 pub fn gate_setsockopt(ctx: SockoptContext) -> i32 {
     create::option(&ctx)
+}
+
+#[cgroup_sock(sock_create)]
+pub fn gate_serve(ctx: SockContext) -> i32 {
+    create::serving_socket(&ctx)
 }
 
 // The backstop: packets.

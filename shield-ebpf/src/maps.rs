@@ -31,9 +31,9 @@ pub static HANDOFFS: LruHashMap<Tuple, Original, { HANDOFFS_MAX as usize }> = Lr
 #[btf_map]
 pub static ASKED: SkStorage<Asked> = SkStorage::new();
 
-/// Marks the sockets the agent created.
+/// Socket → who created it, an `Owner`: on the agent's sockets and on those that serve it.
 #[btf_map]
-pub static OWN: SkStorage<u32> = SkStorage::new();
+pub static OWNERS: SkStorage<u32> = SkStorage::new();
 
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { REASONS as usize }> = PerCpuArray::new();

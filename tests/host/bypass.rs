@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use shield_common::event::Reason;
-use shield_tests::world::World;
+use shield_tests::world::{World, python, run};
 
 use crate::{actor, world};
 
@@ -96,8 +96,8 @@ for family in [socket.AF_INET, socket.AF_INET6]:
     let everyone_may_ping = || std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65535");
     world.agent_netns.enter(everyone_may_ping)?.join().expect("writing does not panic")?;
     // As root with every capability: only the hook stands in the way.
-    let command = world.program("/usr/bin/python3", &world.cgroups.agent, None)?;
-    let said = shield_tests::world::run(command, script)?;
+    let command = world.program(python(), &world.cgroups.agent, None)?;
+    let said = run(command, script)?;
     assert!(said.lines().all(|line| line == "EPROTONOSUPPORT" || line == "ESOCKTNOSUPPORT"), "{said}");
     assert!(world.counted(Reason::SocketKind)? >= 10);
     world.assert_silent()

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use anyhow::Result;
 use shield_common::event::Reason;
 use shield_tests::proxy::Proxy;
-use shield_tests::world::run;
+use shield_tests::world::{python, run};
 
 use crate::{actor, world};
 
@@ -35,9 +35,9 @@ fn sockets_from_before_the_gate_are_gone_when_the_way_in_closes_them() -> Result
     let Some(world) = world()? else { return Ok(()) };
     let script = format!("import socket, errno\ndef say(*words): print(*words, flush=True)\n{USE_INHERITED}");
     for (verb, expected) in [("enter", "EBADF\nEBADF"), ("enter-without-closing", "inherited\ninherited")] {
-        let mut parent = world.agent_netns.command("/usr/bin/python3");
+        let mut parent = world.agent_netns.command(python());
         parent.arg("-c").arg(format!("import socket, os, sys, subprocess\ndef udp(): return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n{HAND_DOWN}"));
-        parent.arg(actor()).arg(verb).arg(&world.cgroups.agent).args(["/usr/bin/python3", "-c", &script]);
+        parent.arg(actor()).arg(verb).arg(&world.cgroups.agent).args([python(), "-c", &script]);
         let output = parent.output()?;
         assert_eq!(String::from_utf8(output.stdout)?.trim_end(), expected, "{verb}");
     }
@@ -81,7 +81,7 @@ fn a_process_in_a_cgroup_below_the_agents_is_gated_too() -> Result<()> {
     let below = world.cgroups.agent.join("below");
     fs::create_dir(&below)?;
     let said = run(
-        world.program("/usr/bin/python3", &below, None)?,
+        world.program(python(), &below, None)?,
         r#"say(socket.create_connection(("1.2.3.4", 443)).recv(100).decode())"#,
     )?;
     assert_eq!(said, "proxied");

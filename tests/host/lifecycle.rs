@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use shield_agent::capture::{Broken, CaptureError, Gate};
+use shield_common::event::Reason;
 use shield_tests::world::World;
 
 use crate::{actor, world};
@@ -38,6 +39,36 @@ fn when_the_proxy_dies_everything_is_refused_at_once() -> Result<()> {
     let Some(mut world) = world()? else { return Ok(()) };
     drop(world.serve()?);
     assert_eq!(world.run(EVERYTHING)?, NOTHING_PASSES);
+    world.assert_silent()
+}
+
+#[test]
+fn whoever_takes_the_ports_of_a_dead_proxy_gets_nothing() -> Result<()> {
+    let Some(mut world) = world()? else { return Ok(()) };
+    let served = {
+        let proxy = world.serve()?;
+        proxy.served
+    };
+    let mut squatter = world.talk_outside(&format!(
+        r#"
+listeners = [socket.create_server(("", {port}), family=socket.AF_INET6, dualstack_ipv6=True)]
+for port in {dns:?}:
+    asked = udp(socket.AF_INET6)
+    asked.bind(("::", port))
+    listeners.append(asked)
+say("listening")
+input()
+import select
+say(len(select.select(listeners, [], [], 0)[0]))
+"#,
+        port = served.port,
+        dns = served.dns,
+    ))?;
+    squatter.hear()?;
+    assert_eq!(world.run(EVERYTHING)?, NOTHING_PASSES);
+    assert_eq!(world.counted(Reason::ProxyGone)?, 3);
+    squatter.tell("look")?;
+    assert_eq!(squatter.hear()?, "0");
     world.assert_silent()
 }
 

@@ -76,7 +76,8 @@ fn listen(wire: &OwnedFd, frames: &Frames, stop: &AtomicBool) {
         match recv(wire.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(size) => lock(frames).push(buffer[..size].to_vec()),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(error) => panic!("the sniffer went deaf: {error}"),
+            // Deaf: the next marker will not be heard, and the test fails.
+            Err(_) => break,
         }
     }
 }

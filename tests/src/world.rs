@@ -275,7 +275,7 @@ fn scripted(mut command: Command, script: &str) -> Command {
 }
 
 /// The system's own Python: a user's may lie in a home nobody else can enter.
-fn python() -> &'static str {
+pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 

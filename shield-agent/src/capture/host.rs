@@ -1,8 +1,10 @@
 //! Whether this host can gate anything: looked at before the first agent, told in one sentence.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -36,6 +38,13 @@ pub fn check_host() -> Result<(), CaptureError> {
 /// Makes sure there is a BPF file system to pin to.
 pub(super) fn have_bpffs() -> Result<(), CaptureError> {
     let is_bpffs = |path: &str| statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if is_bpffs(pins::BPFFS) {
+        return Ok(());
+    }
+    // Two that mount at the same time would hide each other's pins.
+    let _alone = File::open(pins::BPFFS)
+        .and_then(|dir| Flock::lock(dir, FlockArg::LockExclusive).map_err(|(_, error)| error.into()))
+        .map_err(|source| CaptureError::NoBpffs { path: pins::BPFFS, source })?;
     if is_bpffs(pins::BPFFS) {
         return Ok(());
     }

@@ -36,14 +36,19 @@ const fn agent(name: &'static str, attach_type: u32) -> Hook {
     Hook { name, attach_type, side: Side::Agent }
 }
 
+const fn proxy(name: &'static str, attach_type: u32) -> Hook {
+    Hook { name, attach_type, side: Side::Proxy }
+}
+
 /// Every hook in the order it is attached: the backstop first, what takes connections last, so that no moment on
 /// the way lets more through than the end.
-pub(super) const HOOKS: [Hook; 14] = [
+pub(super) const HOOKS: [Hook; 15] = [
     agent("gate_egress", 1),
     agent("gate_ingress", 0),
-    agent("gate_create", 2),
+    agent("gate_create", SOCK_CREATE),
     agent("gate_setsockopt", 22),
-    Hook { name: "gate_claim", attach_type: SOCK_OPS, side: Side::Proxy },
+    proxy("gate_serve", SOCK_CREATE),
+    proxy("gate_claim", SOCK_OPS),
     agent("gate_file", SOCK_OPS),
     agent("gate_peername4", 29),
     agent("gate_peername6", 30),
@@ -54,6 +59,7 @@ pub(super) const HOOKS: [Hook; 14] = [
     agent("gate_connect4", 10),
     agent("gate_connect6", 11),
 ];
+const SOCK_CREATE: u32 = 2;
 const SOCK_OPS: u32 = 3;
 
 /// A map of the gate, and what it must look like.
@@ -81,7 +87,7 @@ pub(super) const TABLES: [Table; 6] = [
     COUNTERS,
     HANDOFFS,
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
-    Table { name: "OWN", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
+    Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
 ];
 
 /// Loads every program and map, attaching nothing.

@@ -62,7 +62,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes every pin of the gate and the directories that become empty. What is not there is removed.
+    /// Removes every pin of the gate and its instance's directory when it becomes empty. What is not there is removed.
     pub(super) fn remove(&self) -> Result<(), CaptureError> {
         match fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -70,11 +70,9 @@ impl Pins {
             }
             _ => {}
         }
-        for dir in self.dir.ancestors().skip(1).take_while(|dir| *dir != Path::new(BPFFS)) {
-            // Other gates may be kept there.
-            if fs::remove_dir(dir).is_err() {
-                break;
-            }
+        if let Some(instance) = self.dir.parent() {
+            // Other gates may be kept there. What is above belongs to all instances and stays.
+            let _ = fs::remove_dir(instance);
         }
         Ok(())
     }
