@@ -1,7 +1,9 @@
-//! The harness: throwaway worlds with a real daemon, a real network and an origin that keeps a ledger.
+//! The harness: throwaway deployments with a real daemon, a real network and an origin that keeps a ledger.
 //!
 //! Nothing here knows how the product works inside: it sees what a user, an agent and a server would see.
 
+pub mod client;
+pub mod deployment;
 pub mod netns;
 pub mod origin;
 pub mod proxy;

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UdpSocket};
@@ -36,10 +36,13 @@ pub const PATIENT_PATH: &str = "/patient/";
 pub struct Origin {
     /// What arrived.
     pub ledger: Ledger,
+    /// Where it listens.
+    pub address: Ipv4Addr,
     /// PEM of the CA its certificate chains to.
     pub ca_pem: String,
     /// Folder its git repositories are in.
     pub repositories: PathBuf,
+    connections: Arc<AtomicU64>,
     paused: watch::Sender<bool>,
     _running: watch::Sender<()>,
 }
@@ -56,7 +59,7 @@ impl Origin {
             repositories: repositories.into(),
             paused: is_paused,
         };
-        let ledger = service.ledger.clone();
+        let (ledger, connections) = (service.ledger.clone(), Arc::clone(&service.connections));
         let (ready, is_ready) = std::sync::mpsc::channel();
         netns.enter(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -71,7 +74,20 @@ impl Origin {
             });
         })?;
         is_ready.recv().context("the origin's thread died")??;
-        Ok(Self { ledger, ca_pem, repositories: repositories.into(), paused, _running: running })
+        Ok(Self {
+            ledger,
+            address,
+            ca_pem,
+            repositories: repositories.into(),
+            connections,
+            paused,
+            _running: running,
+        })
+    }
+
+    /// How many connections were ever accepted.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// From now on requests under [`PATIENT_PATH`] arrive but are not answered.
@@ -102,7 +118,8 @@ impl Service {
         let (plain, secure) = (self.clone(), self.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
-                tokio::spawn(plain.clone().serve(stream, false));
+                let connection = plain.connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(plain.clone().serve(connection, stream, false));
             }
         });
         tokio::spawn(async move {
@@ -110,19 +127,24 @@ impl Service {
                 // Small answers at once, as servers do.
                 let _ = stream.set_nodelay(true);
                 let (tls, service) = (tls.clone(), secure.clone());
+                let connection = service.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     // A client that fails its handshake is that client's test's business.
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    service.serve(stream, h2).await;
+                    service.serve(connection, stream, h2).await;
                 });
             }
         });
         Ok(())
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: bool) {
-        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+    async fn serve(
+        self,
+        connection: u64,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        h2: bool,
+    ) {
         let service = service_fn(move |request| {
             let service = self.clone();
             async move { service.answer(connection, request).await }
@@ -176,6 +198,8 @@ fn receipt(connection: u64, head: &http::request::Parts) -> Receipt {
 fn make_identity() -> Result<(TlsAcceptor, String)> {
     let mut ca = CertificateParams::new([])?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Another name than its leaf's, or some clients take the leaf for self-signed.
+    ca.distinguished_name.push(DnType::CommonName, "the origin's CA");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new(NAMES.map(str::to_owned))?.signed_by(&key, &ca)?;

@@ -41,6 +41,32 @@ pub(crate) fn build() -> Result<()> {
     fs::write(root.join(MANIFEST), text).with_context(|| format!("cannot write {MANIFEST}"))
 }
 
+/// The object and manifest as they are now, put back when dropped: a test run changes no committed file.
+pub(crate) struct Committed(Vec<(PathBuf, Vec<u8>)>);
+
+impl Committed {
+    /// Remembers both files.
+    pub(crate) fn keep() -> Result<Self> {
+        let read = |file: &str| {
+            let path = project::root().join(file);
+            let bytes = fs::read(&path).with_context(|| format!("cannot read {file}"))?;
+            Ok((path, bytes))
+        };
+        Ok(Self([OBJECT, MANIFEST].into_iter().map(read).collect::<Result<_>>()?))
+    }
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        for (path, bytes) in &self.0 {
+            let unchanged = fs::read(path).is_ok_and(|now| now == *bytes);
+            if !unchanged && fs::write(path, bytes).is_err() {
+                eprintln!("cannot put {} back: git checkout does", path.display());
+            }
+        }
+    }
+}
+
 /// Fails when the committed object was not built from the sources beside it.
 pub(crate) fn check_object() -> Result<()> {
     let root = project::root();

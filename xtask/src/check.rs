@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 
-use crate::build_ebpf;
 use crate::run::cargo;
 use crate::stages::Stages;
-use crate::tidy;
+use crate::{build_ebpf, tidy};
 
 /// Runs the quick half of CI.
 pub(crate) fn quick() -> Result<()> {
@@ -18,7 +17,7 @@ pub(crate) fn quick() -> Result<()> {
 pub(crate) fn add_to(stages: &mut Stages) {
     stages.commands("format", [cargo(&["fmt", "--all", "--check"])]);
     stages.stage("tidy", tidy::repository);
-    stages.stage("kernel object", build_ebpf::check_object);
+    stages.stage("kernel-object", build_ebpf::check_object);
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     stages.commands("lints", [cargo(&lints)]);
 }

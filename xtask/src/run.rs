@@ -34,7 +34,8 @@ pub(crate) fn logged(mut command: Command, log: &Path) -> Result<()> {
         .open(log)
         .with_context(|| format!("cannot open the log {}", log.display()))?;
     let also = file.try_clone().context("cannot share the log")?;
-    command.stdin(Stdio::null()).stdout(file).stderr(also);
+    // Errors carry their own story; where they were made is noise in a log.
+    command.env("RUST_LIB_BACKTRACE", "0").stdin(Stdio::null()).stdout(file).stderr(also);
     loud(command)
 }
 

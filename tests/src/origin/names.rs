@@ -1,4 +1,4 @@
-//! The world's authoritative DNS: every name it serves has one address; every other name does not exist.
+//! The deployment's authoritative DNS: every name it serves has one address; every other name does not exist.
 
 use std::net::Ipv4Addr;
 
@@ -6,7 +6,7 @@ use hickory_proto::op::{Message, Metadata, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 use tokio::net::UdpSocket;
 
-/// Zone all names of the world are in.
+/// Zone all names of the deployment are in.
 const ZONE: &str = "acme.internal.";
 
 /// Answers questions about names in the zone with `address`, until the socket fails.

@@ -1,0 +1,4 @@
+//! Roles die at the worst moments: no hold that was acknowledged is lost, nothing is sent twice, nothing leaks.
+
+mod blocked;
+mod kills;
