@@ -54,6 +54,9 @@ use crate::report::Chain;
 /// How long exchanges under way may take when the daemon ends.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
+/// How long the roles of a daemon that was just killed may take to die.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How often gates are looked over.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -94,8 +97,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     check_host()?;
     nix::sys::prctl::set_dumpable(false).map_err(|errno| DaemonError::Process(errno.into()))?;
     let cgroups = Cgroups::find(&config.instance)?;
-    let _lock = InstanceLock::take(&config.instance, cgroups.instance())?;
-    let (premises, gate_socket) = Premises::prepare(config)?;
+    let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;
+    let (premises, gate_socket) = Premises::prepare(config, lock)?;
     let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone());
     let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

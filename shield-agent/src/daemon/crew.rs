@@ -43,6 +43,8 @@ pub struct CrewPlan<'a> {
     pub console: BorrowedFd<'a>,
     /// The control socket's listener.
     pub control: BorrowedFd<'a>,
+    /// The instance's lock, held by the approver too.
+    pub lock: BorrowedFd<'a>,
     /// Everything the worker needs but the CA's certificate.
     pub worker: WorkerConfig,
 }
@@ -94,7 +96,7 @@ impl Crew {
 
         let policy = plan.approver.policy.clone();
         let approve = Duty::Approve(Box::new(plan.approver));
-        let descriptors = [approver_to_worker.as_fd(), plan.console, plan.control];
+        let descriptors = [approver_to_worker.as_fd(), plan.console, plan.control, plan.lock];
         let mut approver =
             Role::start(RoleKind::Approver, plan.users.approver, approve, &descriptors).await?;
         match approver.hear_within(START_TIMEOUT).await? {
@@ -174,12 +176,14 @@ impl Crew {
     /// Lets exchanges under way end, then makes everything durable; gives up after `within` for each.
     pub async fn drain(mut self, within: Duration) {
         if self.worker.say(&ToWorker::Drain { within }, &[]).await.is_ok() {
-            self.heard_within(within, |said| matches!(said, FromCrew::Worker(FromWorker::Drained))).await;
+            let drained = |said: &FromCrew| matches!(said, FromCrew::Worker(FromWorker::Drained));
+            self.hear_from(RoleKind::Worker, within, drained).await;
         }
         if self.tell_approver(ToApproverRole::Drain).await.is_ok() {
             let drained = |said: &FromCrew| matches!(said, FromCrew::Approver(FromApproverRole::Drained));
-            self.heard_within(within, drained).await;
+            self.hear_from(RoleKind::Approver, within, drained).await;
         }
+        self.end().await;
     }
 
     /// Ends every role now; whatever matters is durable.
@@ -189,17 +193,19 @@ impl Crew {
         }
     }
 
-    async fn heard_within(&mut self, within: Duration, wanted: impl Fn(&FromCrew) -> bool) {
+    /// Waits until a role has said what is wanted, or is gone. What others say meanwhile is of no interest any more.
+    async fn hear_from(&mut self, kind: RoleKind, within: Duration, wanted: impl Fn(&FromCrew) -> bool) {
         let heard = async {
             loop {
-                let said = self.next().await;
-                if wanted(&said) || matches!(said, FromCrew::Lost(..)) {
-                    break;
+                match self.next().await {
+                    FromCrew::Lost(lost, _) if lost == kind => break,
+                    said if wanted(&said) => break,
+                    _ => {}
                 }
             }
         };
         if tokio::time::timeout(within, heard).await.is_err() {
-            tracing::warn!("a role did not finish within {within:?}: what was under way is cut off");
+            tracing::warn!("the {kind} did not finish within {within:?}: what was under way is cut off");
         }
     }
 }

@@ -1,24 +1,26 @@
 //! One daemon an instance: two would take each other's gates over.
 //!
 //! The lock is on a directory of the instance in cgroupfs, because that is what two daemons would share: their
-//! `state_dir` and `run_dir` may differ. The kernel lets go of it when the process ends, however it ends.
+//! `state_dir` and `run_dir` may differ. The approver holds a copy. The kernel lets go when both have ended, however
+//! they end, so that two approvers never write one store, not even for the moment a killed one takes to die. The
+//! directory stays: one that was removed and made again would be another lock.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use std::time::{Duration, Instant};
 
 /// Directory below the instance's.
 const NAME: &str = "daemon";
 
+/// Between two looks at a lock that is held.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Held as long as the daemon runs.
 #[derive(Debug)]
 pub struct InstanceLock {
-    held: Flock<File>,
-    place: PathBuf,
+    held: File,
 }
 
 /// Why the lock is not ours.
@@ -33,34 +35,35 @@ pub enum LockError {
 }
 
 impl InstanceLock {
-    /// Takes the lock of the instance whose cgroups are below `directory`.
-    pub fn take(instance: &str, directory: &Path) -> Result<Self, LockError> {
-        let place = directory.join(NAME);
-        let failed = |error| LockError::Directory(directory.join(NAME), error);
-        fs::create_dir_all(&place).map_err(failed)?;
-        let file = File::open(&place).map_err(failed)?;
-        let running = || LockError::Running(instance.to_owned());
-        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => held,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(running()),
-            Err((_, errno)) => return Err(failed(errno.into())),
-        };
-        let lock = Self { held, place };
-        if lock.is_current() { Ok(lock) } else { Err(running()) }
+    /// Takes the lock of the instance whose cgroups are below `directory`, waiting for as long as `patience`.
+    pub fn take(instance: &str, directory: &Path, patience: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::try_take(directory)? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                None => return Err(LockError::Running(instance.to_owned())),
+            }
+        }
     }
 
-    /// Whether the directory is still the one we locked: the daemon before us removes it when it ends.
-    fn is_current(&self) -> bool {
-        let inode = |metadata: io::Result<Metadata>| metadata.map(|metadata| metadata.ino()).ok();
-        inode(self.held.metadata()) == inode(fs::metadata(&self.place))
+    /// The lock, or `None` when somebody has it.
+    fn try_take(directory: &Path) -> Result<Option<Self>, LockError> {
+        let place = directory.join(NAME);
+        let failed = |error| LockError::Directory(place.clone(), error);
+        fs::create_dir_all(&place).map_err(failed)?;
+        let file = File::open(&place).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { held: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 }
 
-impl Drop for InstanceLock {
-    fn drop(&mut self) {
-        // The instance's directory stays while it has agents.
-        let _ = fs::remove_dir(&self.place);
-        let _ = self.place.parent().map(fs::remove_dir);
+impl AsFd for InstanceLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.held.as_fd()
     }
 }
 
@@ -71,9 +74,13 @@ mod tests {
     #[test]
     fn the_second_daemon_of_an_instance_is_refused_until_the_first_has_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let first = InstanceLock::take("test", dir.path()).unwrap();
-        assert!(matches!(InstanceLock::take("test", dir.path()), Err(LockError::Running(_))));
+        let take = || InstanceLock::take("test", dir.path(), Duration::ZERO);
+        let first = take().unwrap();
+        assert!(matches!(take(), Err(LockError::Running(_))));
+        let copy = first.held.try_clone().unwrap();
         drop(first);
-        InstanceLock::take("test", dir.path()).unwrap();
+        assert!(take().is_err(), "the approver's copy holds it");
+        drop(copy);
+        take().unwrap();
     }
 }

@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::crew::CrewPlan;
 use super::folders::{self, FolderError, Folders};
+use super::lock::InstanceLock;
 use super::policy_files::{PolicyFiles, PolicyFilesError};
 use super::trust::{self, TrustError};
 use super::users::{self, RoleUserError, RoleUsers};
@@ -41,6 +42,7 @@ pub struct Premises {
     tls: Option<TlsPem>,
     console: TcpListener,
     control: UnixListener,
+    lock: InstanceLock,
 }
 
 /// Why the daemon cannot start.
@@ -71,7 +73,7 @@ pub enum PremisesError {
 
 impl Premises {
     /// Makes or finds everything. The second result is the bound gate socket.
-    pub fn prepare(config: Config) -> Result<(Self, UnixListener), PremisesError> {
+    pub fn prepare(config: Config, lock: InstanceLock) -> Result<(Self, UnixListener), PremisesError> {
         let users = users::find()?;
         let folders = folders::prepare(&config, &users)?;
         let roots = trust::upstream_roots(&config)?;
@@ -81,7 +83,7 @@ impl Premises {
             .map_err(|error| PremisesError::Console(config.console.listen, error))?;
         let control = bind(&config.run_dir.join(CONTROL_SOCKET))?;
         let gate = bind(&config.run_dir.join(SOCKET))?;
-        Ok((Self { config, folders, policy_files, policy, users, roots, tls, console, control }, gate))
+        Ok((Self { config, folders, policy_files, policy, users, roots, tls, console, control, lock }, gate))
     }
 
     /// What a crew is started with.
@@ -96,6 +98,7 @@ impl Premises {
             },
             console: self.console.as_fd(),
             control: self.control.as_fd(),
+            lock: self.lock.as_fd(),
             worker: self.worker_config(),
         }
     }

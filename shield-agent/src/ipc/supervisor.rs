@@ -13,7 +13,8 @@ use crate::names::AgentName;
 /// First message to a role, before it does anything. Its descriptors, in order:
 ///
 /// * worker: the approver's channel, the signer's channel;
-/// * approver: the worker's channel, the console's listener, the control socket's listener;
+/// * approver: the worker's channel, the console's listener, the control socket's listener, the instance's lock (to
+///   be kept open);
 /// * signer: the worker's channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Start {
