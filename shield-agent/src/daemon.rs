@@ -124,7 +124,7 @@ impl Supervisor {
         };
         self.trust = Some(self.premises.write_trust(&crew.ca_certificate)?);
         for (agent, error) in self.gates.adopt_all()? {
-            tracing::error!(%agent, "a gate of an earlier daemon stays shut: {}", Chain(&error));
+            tracing::error!(%agent, "a gate of an earlier daemon could not be taken over, so the agent stays blocked: {}", Chain(&error));
         }
         let listener = tokio::net::UnixListener::from_std(gate_socket).map_err(DaemonError::Process)?;
         let (asks, asked) = mpsc::channel(QUEUE);

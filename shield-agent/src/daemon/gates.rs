@@ -32,6 +32,8 @@ pub struct Gates {
     cgroups: Cgroups,
     records: PathBuf,
     gated: BTreeMap<AgentName, Gated>,
+    /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
+    shut: BTreeMap<AgentName, Record>,
 }
 
 struct Gated {
@@ -51,10 +53,26 @@ impl std::fmt::Debug for Gated {
 }
 
 /// What must be known to adopt a gate: pins do not say whose cgroup it is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     cgroup: PathBuf,
     kind: AgentKind,
+}
+
+impl Record {
+    /// Whether nobody is left to hold back.
+    fn is_over(&self) -> bool {
+        match self.kind {
+            AgentKind::Run => !cgroup::is_populated(&self.cgroup),
+            AgentKind::Attached => !self.cgroup.exists(),
+        }
+    }
+}
+
+impl Gated {
+    fn record(&self) -> Record {
+        Record { cgroup: self.gate.cgroups().agent.clone(), kind: self.kind }
+    }
 }
 
 /// Why a gate could not be made, found or removed.
@@ -105,35 +123,39 @@ impl GateError {
 impl Gates {
     /// No gates yet. `records` is a directory of root's.
     pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf) -> Self {
-        Self { instance: instance.to_owned(), cgroups, records, gated: BTreeMap::new() }
+        Self {
+            instance: instance.to_owned(),
+            cgroups,
+            records,
+            gated: BTreeMap::new(),
+            shut: BTreeMap::new(),
+        }
     }
 
     /// Takes over the gates an earlier daemon left, with fresh sockets; ends those whose agent is gone.
     ///
-    /// Returns what could not be taken over: those agents stay blocked.
+    /// Returns what could not be taken over: those agents stay blocked, and are stopped when their gate lost a hook.
     pub fn adopt_all(&mut self) -> Result<Vec<(AgentName, GateError)>, GateError> {
         let mut failed = Vec::new();
         for agent in Gate::pinned(&self.instance)? {
-            if let Err(error) = self.adopt(&agent) {
-                failed.push((agent, error));
+            let record = self.record(&agent);
+            if let Err(error) = self.adopt(&agent, &record) {
+                if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
+                    stop(&agent, &record.cgroup);
+                }
+                failed.push((agent.clone(), error));
+                self.shut.insert(agent, record);
             }
         }
         Ok(failed)
     }
 
-    fn adopt(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let cgroups = self.cgroups.of(agent);
-        let record =
-            self.record(agent).unwrap_or(Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run });
-        let over = match record.kind {
-            AgentKind::Run => !cgroup::is_populated(&record.cgroup),
-            AgentKind::Attached => !record.cgroup.exists(),
-        };
-        if over {
+    fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
+        if record.is_over() {
             Gate::clear(&self.instance, agent)?;
             return self.forget(agent);
         }
-        let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..cgroups };
+        let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
         let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
         self.serve(gate, record.kind, false, &netns_of(&record.cgroup)?)
     }
@@ -161,16 +183,11 @@ impl Gates {
         Ok(caveats(&place))
     }
 
-    /// Removes the gate of an attached cgroup, or one that could not be adopted.
+    /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let Some(gated) = self.gated.get(agent) else {
-            if !Gate::pinned(&self.instance)?.contains(agent) {
-                return Err(GateError::NoSuchAgent(agent.clone()));
-            }
-            Gate::clear(&self.instance, agent)?;
-            return self.forget(agent);
-        };
-        if gated.kind == AgentKind::Run && cgroup::is_populated(&gated.gate.cgroups().agent) {
+        let record = self.gated.get(agent).map(Gated::record).or_else(|| self.shut.get(agent).cloned());
+        let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
+        if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
         }
         self.remove(agent)
@@ -185,12 +202,10 @@ impl Gates {
 
     /// Removes what has ended and stops what is damaged. Returns the agents that are gone.
     pub fn sweep(&mut self) -> Vec<AgentName> {
-        let ended = |gated: &Gated| match gated.kind {
-            AgentKind::Run => !gated.client && !cgroup::is_populated(&gated.gate.cgroups().agent),
-            AgentKind::Attached => !gated.gate.cgroups().agent.exists(),
-        };
-        let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent.clone());
-        let over: Vec<AgentName> = over.collect();
+        let ended = |gated: &Gated| !gated.client && gated.record().is_over();
+        let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent);
+        let shut = self.shut.iter().filter(|(_, record)| record.is_over()).map(|(agent, _)| agent);
+        let over: Vec<AgentName> = over.chain(shut).cloned().collect();
         for agent in &over {
             if let Err(error) = self.remove(agent) {
                 tracing::error!(%agent, "a gate could not be removed: {}", crate::report::Chain(&error));
@@ -245,10 +260,8 @@ impl Gates {
 
     /// A name is also taken by a gate that could not be adopted: making another would have to open that one.
     fn refuse_taken(&self, agent: &AgentName) -> Result<(), GateError> {
-        if self.gated.contains_key(agent) || Gate::pinned(&self.instance)?.contains(agent) {
-            return Err(GateError::NameInUse(agent.clone()));
-        }
-        Ok(())
+        let taken = self.gated.contains_key(agent) || self.shut.contains_key(agent);
+        if taken { Err(GateError::NameInUse(agent.clone())) } else { Ok(()) }
     }
 
     /// Attaches and serves, or leaves nothing behind.
@@ -261,7 +274,7 @@ impl Gates {
     ) -> Result<(), GateError> {
         let made = self.write_record(agent, &Record { cgroup: cgroups.agent.clone(), kind }).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, kind, true, netns)
+            self.serve(gate, kind, kind == AgentKind::Run, netns)
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
@@ -287,9 +300,11 @@ impl Gates {
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        if let Some(gated) = self.gated.remove(agent) {
-            gated.gate.detach()?;
+        match self.gated.remove(agent) {
+            Some(gated) => gated.gate.detach()?,
+            None => Gate::clear(&self.instance, agent)?,
         }
+        self.shut.remove(agent);
         self.forget(agent)
     }
 
@@ -309,8 +324,11 @@ impl Gates {
         self.records.join(format!("{agent}.json"))
     }
 
-    fn record(&self, agent: &AgentName) -> Option<Record> {
-        serde_json::from_slice(&fs::read(self.record_path(agent)).ok()?).ok()
+    /// What was written about a gate; without it, what `shield run` would have made.
+    fn record(&self, agent: &AgentName) -> Record {
+        let written = fs::read(self.record_path(agent)).ok();
+        let record = written.and_then(|text| serde_json::from_slice(&text).ok());
+        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run })
     }
 
     fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
@@ -327,9 +345,14 @@ fn stop_if_damaged(gated: &mut Gated) {
         return;
     }
     let (agent, place) = (gated.gate.agent(), &gated.gate.cgroups().agent);
-    tracing::error!(%agent, "the gate is damaged, so the agent is stopped: {damage}");
-    if let Err(error) = cgroup::set_frozen(place, true) {
-        tracing::error!(%agent, "the agent could not be stopped: {error}");
+    tracing::error!(%agent, "the gate is damaged: {damage}");
+    stop(agent, place);
+}
+
+fn stop(agent: &AgentName, place: &Path) {
+    match cgroup::set_frozen(place, true) {
+        Ok(()) => tracing::error!(%agent, "every process of the agent is stopped"),
+        Err(error) => tracing::error!(%agent, "the agent could not be stopped: {error}"),
     }
 }
 
