@@ -23,9 +23,9 @@ pub(crate) fn everything() -> Result<()> {
     );
     if built {
         stages.commands("policies", [policy_tests()]);
-        stages.commands("unit", [cargo(&["test", "--quiet", "--workspace", "--lib", "--bins", "--locked"])]);
+        stages.tests("unit", cargo(&["test", "--quiet", "--workspace", "--lib", "--bins", "--locked"]));
         for target in ["host", "clients", "console", "faults"] {
-            stages.commands(target, [end_to_end(target)]);
+            stages.tests(target, end_to_end(target));
         }
     }
     stages.finish()
