@@ -24,6 +24,10 @@ pub(crate) fn everything() -> Result<()> {
     if built {
         stages.commands("policies", [policy_tests()]);
         stages.tests("unit", cargo(&["test", "--quiet", "--workspace", "--lib", "--bins", "--locked"]));
+        stages.tests(
+            "roles",
+            cargo(&["test", "--quiet", "--package", "shield-agent", "--locked", "--test", "roles"]),
+        );
         for target in ["host", "clients", "console", "faults"] {
             stages.tests(target, end_to_end(target));
         }
