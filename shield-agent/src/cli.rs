@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod gates;
 mod manual;
+mod policy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ enum Verb {
     Thaw(gates::AgentArgs),
     /// Policy files
     #[command(subcommand)]
-    Policy(PolicyVerb),
+    Policy(policy::PolicyVerb),
     /// The certificate authority agents are made to trust
     #[command(subcommand)]
     Ca(ca::CaVerb),
@@ -82,12 +83,6 @@ enum Verb {
         /// Which
         kind: RoleKind,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyVerb {
-    /// Have the daemon read its policy files again
-    Reload,
 }
 
 /// Runs what the arguments ask for.
@@ -110,7 +105,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Verb::Agents => gates::agents(&cli.config, cli.output),
         Verb::Freeze(args) => gates::freeze(&cli.config, args),
         Verb::Thaw(args) => gates::thaw(&cli.config, args),
-        Verb::Policy(PolicyVerb::Reload) => gates::reload_policy(&cli.config),
+        Verb::Policy(verb) => policy::run(&cli.config, verb, cli.output),
         Verb::Ca(verb) => ca::run(&cli.config, verb),
         Verb::Doctor(args) => doctor::run(&cli.config, args, cli.output),
         Verb::Completions(args) => manual::completions(args),

@@ -79,7 +79,8 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
             return own::answer(&via.services.approver, &via.flow.agent, &head).await;
         }
         let policy = via.services.policy.load_full().ok_or_else(OurAnswer::unjudged)?;
-        let needed = policy.body_need(&via.flow.agent, &head);
+        let now = jiff::Timestamp::now();
+        let needed = policy.body_need(&via.flow.agent, &head, now);
         let body = via.take_body(body, needed).await?;
         let action = policy.classify(&head, body.known());
         let destination = via.flow.destination();
@@ -90,6 +91,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
             head: &head,
             body: body.view(),
             action: &action,
+            now,
         });
         let id = ExchangeId(ulid::Ulid::new());
         let verdict = judgement.verdict;

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod names;
 pub mod report;
+pub mod yaml;
 // The processes and what they say to each other.
 pub mod ipc;
 pub mod privileges;

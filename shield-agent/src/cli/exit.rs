@@ -14,6 +14,8 @@ pub mod code {
     pub const OK: u8 = 0;
     /// Something failed.
     pub const ERROR: u8 = 1;
+    /// Wrong usage.
+    pub const USAGE: u8 = 2;
     /// A prerequisite fails.
     pub const DOCTOR: u8 = 5;
     /// The daemon is not reachable.

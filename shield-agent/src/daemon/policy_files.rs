@@ -1,6 +1,6 @@
 //! The policy files: which they are, what they say, and whether that changed.
 //!
-//! It reads text and judges nothing.
+//! It says whether they are a policy, and judges nothing by it.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use globset::Glob;
 
+use crate::flow::policy::Policy;
 use crate::ipc::worker::PolicyText;
+use crate::yaml::Mistakes;
 
 /// Longest policy file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -40,18 +42,36 @@ pub enum PolicyFilesError {
     /// A file is longer than any policy.
     #[error("policy file {} is longer than {MAX_FILE} bytes", .0.display())]
     TooLong(PathBuf),
+    /// They are no policy.
+    #[error("the policy has mistakes:\n{0}")]
+    Mistakes(Mistakes),
 }
 
 impl PolicyFiles {
     /// Reads every file the patterns name now; their order is that of the patterns, then of the names.
+    ///
+    /// # Errors
+    /// When a file cannot be read, and when together they are no policy.
     pub fn read(patterns: &[String]) -> Result<(Self, PolicyText), PolicyFilesError> {
-        let mut files = Self { patterns: patterns.to_vec(), seen: vec![] };
+        let mut files = Self::unread(patterns);
         let text = files.read_again()?;
         Ok((files, text))
     }
 
+    /// The files the patterns name, not read yet.
+    pub fn unread(patterns: &[String]) -> Self {
+        Self { patterns: patterns.to_vec(), seen: vec![] }
+    }
+
     /// Reads them again.
     pub fn read_again(&mut self) -> Result<PolicyText, PolicyFilesError> {
+        let text = self.read_text()?;
+        Policy::compile(&text.files).map_err(PolicyFilesError::Mistakes)?;
+        Ok(text)
+    }
+
+    /// Reads them, whatever they say.
+    pub fn read_text(&mut self) -> Result<PolicyText, PolicyFilesError> {
         let found = find(&self.patterns)?;
         self.seen = found.clone();
         let read = |file: &Fingerprint| {
@@ -123,18 +143,23 @@ mod tests {
     fn files_are_read_in_order_and_a_change_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
-        fs::write(at("b.yaml"), "two").unwrap();
-        fs::write(at("a.yaml"), "one").unwrap();
+        fs::write(at("b.yaml"), "version: 1 # two").unwrap();
+        fs::write(at("a.yaml"), "version: 1 # one").unwrap();
         fs::write(at("a.txt"), "not a policy").unwrap();
         let (mut files, text) = PolicyFiles::read(&[at("*.yaml"), at("a.yaml")]).unwrap();
-        assert_eq!(text.files, [(at("a.yaml"), "one".into()), (at("b.yaml"), "two".into())]);
+        assert_eq!(
+            text.files,
+            [(at("a.yaml"), "version: 1 # one".into()), (at("b.yaml"), "version: 1 # two".into())]
+        );
         assert!(!files.changed());
-        fs::write(at("c.yaml"), "three").unwrap();
+        fs::write(at("c.yaml"), "version: 1").unwrap();
         assert!(files.changed());
         assert_eq!(files.read_again().unwrap().files.len(), 3);
         assert!(!files.changed());
-        fs::write(at("c.yaml"), "longer").unwrap();
+        fs::write(at("c.yaml"), "version: 1\nrulez: []\n").unwrap();
         assert!(files.changed());
+        let Err(PolicyFilesError::Mistakes(mistakes)) = files.read_again() else { panic!("no mistakes") };
+        assert!(mistakes.to_string().contains("c.yaml:2:1: unknown key `rulez`"), "{mistakes}");
     }
 
     #[test]

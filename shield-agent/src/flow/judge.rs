@@ -1,5 +1,7 @@
 //! What the flow asks of policy.
 
+use jiff::Timestamp;
+
 use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::Action;
@@ -9,7 +11,7 @@ use crate::names::{AgentName, Digest};
 /// A compiled policy.
 pub trait Judge: Send + Sync {
     /// Whether a rule that may decide this request looks at its body.
-    fn body_need(&self, agent: &AgentName, head: &RequestHead) -> bool;
+    fn body_need(&self, agent: &AgentName, head: &RequestHead, now: Timestamp) -> bool;
     /// What a request means; `body` when all of it is known.
     fn classify(&self, head: &RequestHead, body: Option<&[u8]>) -> Action;
     /// The verdict on a request.

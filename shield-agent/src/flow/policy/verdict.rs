@@ -1,7 +1,9 @@
 //! What policy answers, and what it is asked about.
 
+use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::http::canonical::RequestHead;
@@ -19,6 +21,17 @@ pub enum Verdict {
     Hold,
     /// Never runs.
     Deny,
+}
+
+impl fmt::Display for Verdict {
+    /// As policies write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Hold => "hold",
+            Self::Deny => "deny",
+        })
+    }
 }
 
 /// The body as far as it was read for judging.
@@ -47,6 +60,8 @@ pub struct Subject<'a> {
     pub body: BodyView<'a>,
     /// What it means.
     pub action: &'a Action,
+    /// When it is judged; exceptions may be over.
+    pub now: Timestamp,
 }
 
 /// The answer of policy.

@@ -19,7 +19,7 @@ pub(super) fn compile(text: &PolicyText) -> Result<Box<dyn Judge>, String> {
 }
 
 impl Judge for Plain {
-    fn body_need(&self, _agent: &AgentName, head: &RequestHead) -> bool {
+    fn body_need(&self, _agent: &AgentName, head: &RequestHead, _now: jiff::Timestamp) -> bool {
         head.path() == "/sql"
     }
 
