@@ -1,4 +1,8 @@
 //! The approval daemon: holds, decisions, permits.
 
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod listing;
 pub mod permit;
 pub mod view;
