@@ -4,5 +4,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod listing;
+pub mod mask;
 pub mod permit;
 pub mod view;
+pub mod visible;
