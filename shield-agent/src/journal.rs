@@ -1,0 +1,7 @@
+//! The audit journal: records in order, each bound to all before it by a hash.
+//!
+//! Records are only ever added, in the transaction of what they describe. No secret is ever in one.
+
+pub mod append;
+pub mod chain;
+pub mod entry;
