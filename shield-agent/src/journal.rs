@@ -5,3 +5,5 @@
 pub mod append;
 pub mod chain;
 pub mod entry;
+pub mod read;
+pub mod verify;
