@@ -153,6 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_is_documented() {
+        let documented = include_str!("../../docs/reference/commands.md");
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let names = match verb.get_subcommands().count() {
+                0 => vec![format!("`shield {}", verb.get_name())],
+                _ => verb
+                    .get_subcommands()
+                    .map(|below| format!("`shield {} {}", verb.get_name(), below.get_name()))
+                    .collect(),
+            };
+            for name in names {
+                assert!(documented.contains(&name), "{name} is not in docs/reference/commands.md");
+            }
+        }
+    }
+
+    #[test]
     fn a_command_after_two_dashes_keeps_its_own_options() {
         let cli =
             Cli::try_parse_from(["shield", "run", "--agent", "bot", "--", "curl", "--config", "x"]).unwrap();

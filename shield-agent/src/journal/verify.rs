@@ -30,7 +30,10 @@ pub enum VerifyError {
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// The file is damaged or cannot be read.
+    /// The file cannot be read, or is no store.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// The file is damaged.
     #[error("the {good} records before are whole, the next cannot be read")]
     Unreadable {
         /// Records that are as they were written.
@@ -64,7 +67,7 @@ pub enum Flaw {
 pub async fn verify(journal: &mut JournalReader) -> Result<Whole, VerifyError> {
     let unreadable = |good| move |source| VerifyError::Unreadable { good, source };
     // A writer may go on meanwhile: records that come later are for the next time.
-    let upto = journal.newest().await.map_err(unreadable(0))?;
+    let upto = journal.newest().await?;
     let (mut head, mut records, mut first) = (Head::default(), 0, i64::MIN);
     loop {
         let rows = journal.rows(first, upto, PAGE).await.map_err(unreadable(records))?;
