@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -74,8 +74,8 @@ impl JournalReader {
             io::ErrorKind::PermissionDenied => ReadError::NotPermitted(path.clone(), error),
             _ => ReadError::File(path.clone(), error),
         })?;
-        let connection = place.to_read().connect().await;
-        Ok(Self { connection: connection.map_err(|error| ReadError::Database(path, error))?, place })
+        let connection = connect(&place).await.map_err(|error| ReadError::Database(path, error))?;
+        Ok(Self { connection, place })
     }
 
     /// Number of the newest record; 0 when there is none.
@@ -140,6 +140,25 @@ impl JournalReader {
     fn failed(&self, error: sqlx::Error) -> ReadError {
         ReadError::Database(self.place.path().to_owned(), error)
     }
+}
+
+/// Connects so that a query works. Where SQLite cannot keep its locks, such as on read-only media, and no write-ahead log
+/// lies beside the file, nobody is writing it and none are needed.
+async fn connect(place: &Place) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = place.to_read().connect().await?;
+    let Err(error) = probe(&mut connection).await else { return Ok(connection) };
+    let mut log = place.path().as_os_str().to_owned();
+    log.push("-wal");
+    if Path::new(&log).exists() {
+        return Err(error);
+    }
+    let mut connection = place.to_read().immutable(true).connect().await?;
+    probe(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn probe(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT seq FROM journal LIMIT 1").fetch_optional(connection).await.map(drop)
 }
 
 /// A row as it is stored, whatever somebody made of it.
