@@ -6,3 +6,5 @@ pub mod append;
 pub mod body;
 pub mod chain;
 pub mod entry;
+pub mod read;
+pub mod verify;
