@@ -11,6 +11,8 @@ use std::thread;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use shield_agent::capture::{self, AgentCgroups, Gate, listeners};
+use shield_agent::launch::{self, Launch};
+use shield_tests::world::{AGENT, NOBODY};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> Result<()> {
         ["enter-without-closing", cgroup, ref command @ ..] => {
             enter(cgroup.as_ref(), Inherited::Kept, command)
         }
+        ["run", run_dir, ref command @ ..] => launch(run_dir.into(), command),
         ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
         _ => bail!("unknown act {words:?}"),
     }
@@ -44,6 +47,18 @@ fn own(instance: &str, agent: PathBuf, proxy: PathBuf) -> Result<()> {
     loop {
         thread::park();
     }
+}
+
+/// `shield run` as nobody: ends as the command ended.
+fn launch(run_dir: PathBuf, command: &[&str]) -> Result<()> {
+    let launch = Launch {
+        run_dir,
+        agent: AGENT.parse()?,
+        user: Some(NOBODY.to_string()),
+        env: Vec::new(),
+        command: command.iter().map(Into::into).collect(),
+    };
+    std::process::exit(launch::run(&launch)?.into());
 }
 
 /// What becomes of descriptors from before.

@@ -5,6 +5,7 @@
 mod bypass;
 mod datagram;
 mod escape;
+mod launch;
 mod lifecycle;
 mod prerequisites;
 mod redirect;

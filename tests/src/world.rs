@@ -30,6 +30,9 @@ pub const AGENT_V6: &str = "fd99::1";
 /// See [`AGENT_V4`].
 pub const INTERNET_V4: &str = "10.99.0.2";
 
+/// The agent's name.
+pub const AGENT: &str = "agent";
+
 /// The user agents run as.
 pub const NOBODY: u32 = 65534;
 
@@ -69,7 +72,7 @@ pub struct World {
     /// The gate.
     pub gate: Gate,
     sniffer: Sniffer,
-    actor: PathBuf,
+    pub(crate) actor: PathBuf,
 }
 
 impl World {
@@ -90,7 +93,7 @@ impl World {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
-        let agent: AgentName = "agent".parse()?;
+        let agent: AgentName = AGENT.parse()?;
         let (agent_netns, internet) = wire()?;
         let sniffer = Sniffer::start(&internet)?;
         let cgroups = Cgroups::find(&instance)?.create(&agent)?;
@@ -183,6 +186,12 @@ impl World {
     /// Starts a script in the agent's namespace but outside its cgroup.
     pub fn talk_outside(&self, script: &str) -> Result<Talk> {
         Talk::start(self.agent_netns.command(python()), script)
+    }
+
+    /// Starts a script of the agent's user in its namespace but outside its cgroup: what the agent may not reach.
+    pub fn talk_of_its_user(&self, script: &str) -> Result<Talk> {
+        let outside = self.cgroups.agent.parent().context("a cgroup has one above it")?;
+        Talk::start(self.program(python(), outside, Some(NOBODY))?, script)
     }
 
     /// Runs a script on the internet.
