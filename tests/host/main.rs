@@ -9,6 +9,7 @@ mod launch;
 mod lifecycle;
 mod prerequisites;
 mod redirect;
+mod squat;
 mod storm;
 
 use std::path::Path;
