@@ -6,6 +6,7 @@ mod bypass;
 mod datagram;
 mod escape;
 mod launch;
+mod layers;
 mod lifecycle;
 mod prerequisites;
 mod redirect;

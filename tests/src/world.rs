@@ -29,6 +29,9 @@ pub const AGENT_V4: &str = "10.99.0.1";
 pub const AGENT_V6: &str = "fd99::1";
 /// See [`AGENT_V4`].
 pub const INTERNET_V4: &str = "10.99.0.2";
+/// See [`AGENT_V4`].
+pub const INTERNET_V6: &str = "fd99::2";
+const INTERNET_MAC: &str = "02:00:00:00:99:02";
 
 /// The agent's name.
 pub const AGENT: &str = "agent";
@@ -295,11 +298,26 @@ fn wire() -> Result<(Netns, Netns)> {
     agent.join(
         ("eth0", &[&format!("{AGENT_V4}/24"), &format!("{AGENT_V6}/64")]),
         &internet,
-        ("eth0", &[&format!("{INTERNET_V4}/24"), "fd99::2/64"]),
+        ("eth0", &[&format!("{INTERNET_V4}/24"), &format!("{INTERNET_V6}/64")]),
     )?;
     agent.ip(&["link", "set", "eth0", "address", AGENT_MAC])?;
+    internet.ip(&["link", "set", "eth0", "address", INTERNET_MAC])?;
+    // A packet that waits for its neighbour's address would arrive after the marker that says none did.
+    for neighbour in [INTERNET_V4, INTERNET_V6] {
+        agent.ip(&[
+            "neighbour",
+            "replace",
+            neighbour,
+            "lladdr",
+            INTERNET_MAC,
+            "nud",
+            "permanent",
+            "dev",
+            "eth0",
+        ])?;
+    }
     agent.ip(&["route", "add", "default", "via", INTERNET_V4])?;
-    agent.ip(&["-6", "route", "add", "default", "via", "fd99::2"])?;
+    agent.ip(&["-6", "route", "add", "default", "via", INTERNET_V6])?;
     internet.ip(&["route", "add", "local", "0.0.0.0/0", "dev", "lo"])?;
     internet.ip(&["-6", "route", "add", "local", "::/0", "dev", "lo"])?;
     Ok((agent, internet))
