@@ -24,6 +24,7 @@ pub mod flow;
 pub mod worker;
 // The approval daemon.
 pub mod approval;
+pub mod console;
 pub mod journal;
 pub mod store;
 // The agents' resolver, and the CA of this install.

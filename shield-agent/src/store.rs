@@ -6,6 +6,7 @@
 mod error;
 mod migrations;
 mod place;
+pub mod sessions;
 mod writer;
 
 use std::sync::Arc;
