@@ -5,11 +5,16 @@
 
 mod ca;
 mod daemon;
+mod decide;
 mod doctor;
 mod exit;
 mod gates;
+mod holds;
+mod journal;
+mod login;
 mod manual;
 mod policy;
+mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +68,21 @@ enum Verb {
     Freeze(gates::AgentArgs),
     /// Let a frozen agent continue
     Thaw(gates::AgentArgs),
+    /// List the requests that wait for a person
+    Holds(holds::HoldsArgs),
+    /// Show one hold in full
+    Show(show::ShowArgs),
+    /// Let a held request be sent, once
+    Approve(decide::DecideArgs),
+    /// Never let a held request be sent
+    Deny(decide::DecideArgs),
+    /// Take back an approval whose sending has not begun
+    Revoke(decide::RevokeArgs),
+    /// Print a link that logs a reviewer in, once
+    Login(login::LoginArgs),
+    /// The record of everything
+    #[command(subcommand)]
+    Journal(journal::JournalVerb),
     /// Policy files
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
@@ -105,6 +125,13 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Verb::Agents => gates::agents(&cli.config, cli.output),
         Verb::Freeze(args) => gates::freeze(&cli.config, args),
         Verb::Thaw(args) => gates::thaw(&cli.config, args),
+        Verb::Holds(args) => holds::run(&cli.config, args, cli.output),
+        Verb::Show(args) => show::run(&cli.config, args, cli.output),
+        Verb::Approve(args) => decide::approve(&cli.config, args, cli.output),
+        Verb::Deny(args) => decide::deny(&cli.config, args, cli.output),
+        Verb::Revoke(args) => decide::revoke(&cli.config, args, cli.output),
+        Verb::Login(args) => login::run(&cli.config, args, cli.output),
+        Verb::Journal(verb) => journal::run(&cli.config, verb, cli.output),
         Verb::Policy(verb) => policy::run(&cli.config, verb, cli.output),
         Verb::Ca(verb) => ca::run(&cli.config, verb),
         Verb::Doctor(args) => doctor::run(&cli.config, args, cli.output),
@@ -126,11 +153,61 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_is_documented() {
+        let documented = include_str!("../../docs/reference/commands.md");
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let names = match verb.get_subcommands().count() {
+                0 => vec![format!("`shield {}", verb.get_name())],
+                _ => verb
+                    .get_subcommands()
+                    .map(|below| format!("`shield {} {}", verb.get_name(), below.get_name()))
+                    .collect(),
+            };
+            for name in names {
+                assert!(documented.contains(&name), "{name} is not in docs/reference/commands.md");
+            }
+        }
+    }
+
+    #[test]
     fn a_command_after_two_dashes_keeps_its_own_options() {
         let cli =
             Cli::try_parse_from(["shield", "run", "--agent", "bot", "--", "curl", "--config", "x"]).unwrap();
         assert_eq!(cli.config, PathBuf::from(CONFIG));
         assert!(Cli::try_parse_from(["shield", "run"]).is_err());
         assert!(Cli::try_parse_from(["shield", "run", "--env", "NOVALUE", "--", "true"]).is_err());
+    }
+
+    #[test]
+    fn verbs_about_holds_take_what_they_need_and_nothing_strange() {
+        for good in [
+            "holds",
+            "holds --state all -o json",
+            "holds --state outcome-unknown --agent deploy-bot --watch",
+            "show 01J --body",
+            "approve 01jabc --reason fine",
+            "deny 01J00000000000000000000000",
+            "revoke 01J",
+            "login --qr",
+            "journal tail -n 5 --follow --agent bot -o jsonl",
+            "journal verify --store /tmp/shield.db",
+        ] {
+            let parsed = Cli::try_parse_from(["shield"].into_iter().chain(good.split(' ')));
+            assert!(parsed.is_ok(), "{good}: {}", parsed.unwrap_err());
+        }
+        for bad in [
+            "holds --state maybe",
+            "holds --agent Bot",
+            "show",
+            "show ../decision",
+            "approve",
+            "approve 01J 01K",
+            "deny 01J?x=y",
+            "approve 01J000000000000000000000000",
+            "journal",
+            "journal tail -n many",
+        ] {
+            assert!(Cli::try_parse_from(["shield"].into_iter().chain(bad.split(' '))).is_err(), "{bad}");
+        }
     }
 }

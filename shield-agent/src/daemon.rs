@@ -221,9 +221,6 @@ impl Supervisor {
             FromCrew::Worker(FromWorker::PolicyRefused { reason }) => {
                 tracing::error!("the worker keeps its policy: {reason}");
             }
-            FromCrew::Approver(FromApproverRole::PolicyRefused { reason }) => {
-                tracing::error!("the approver keeps its policy: {reason}");
-            }
             FromCrew::Approver(FromApproverRole::Freeze { agent, frozen }) => {
                 let changed = self.gates.set_frozen(&agent, frozen);
                 let result = changed.map(|()| frozen).map_err(|error| Chain(&error).to_string());

@@ -3,5 +3,8 @@
 //! Records are only ever added, in the transaction of what they describe. No secret is ever in one.
 
 pub mod append;
+pub mod body;
 pub mod chain;
 pub mod entry;
+pub mod read;
+pub mod verify;

@@ -1,10 +1,11 @@
 //! `shield run`: starts a command as a gated agent.
 //!
-//! The daemon makes the gated cgroup; a child of ours enters it, sees the host through its own mounts, proves the gate
-//! from inside, gives up every privilege and becomes the command. Nothing is ever run without that proof: any failure
+//! The daemon makes the gated cgroup; a child of ours enters it, sees the host through its own mounts, gives up every
+//! privilege and what no gate covers, proves the gate from inside and becomes the command. Nothing is ever run without that proof: any failure
 //! before the command starts ends in exit code 125 and no command.
 
 mod child;
+mod confine;
 mod environment;
 mod mounts;
 mod probe;
@@ -25,6 +26,7 @@ use crate::ipc::gate::{AskError, GateClient, GateReply, GateRequest, PreparedRun
 use crate::names::AgentName;
 use crate::privileges::PrivilegeError;
 
+pub use self::confine::ConfineError;
 pub use self::mounts::JAVA_STORES;
 pub use self::trust::DIRECTORY as TRUST_DIRECTORY;
 
@@ -81,6 +83,9 @@ pub enum LaunchError {
     /// A privilege could not be dropped.
     #[error("privileges could not be dropped: the agent was not started")]
     Privileges(#[from] PrivilegeError),
+    /// Something no hook sees could not be taken away.
+    #[error("the agent could not be confined and was not started")]
+    Confine(#[from] confine::ConfineError),
     /// The command itself could not be executed.
     #[error("{} could not be executed", command.display())]
     Exec {

@@ -4,6 +4,7 @@
 //! journal entries commit with what they describe. It never acknowledges what is not durable.
 
 mod error;
+pub mod holds;
 mod migrations;
 mod place;
 pub mod sessions;
@@ -73,6 +74,11 @@ impl Store {
     /// Why nothing can be written now; `None` while it can.
     pub fn trouble(&self) -> Option<StoreError> {
         self.trouble.borrow().clone()
+    }
+
+    /// Follows whether the store can be written.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<StoreError>> {
+        self.trouble.clone()
     }
 
     /// Returns once the store can be written.

@@ -54,6 +54,8 @@ reasons! {
     NoRecord = "no_record",
     /// Dropped: a packet that was leaving the host.
     Egress = "egress",
+    /// Dropped: a packet to a socket on this host that is neither the agent's own nor serves it.
+    ForeignPacket = "foreign_packet",
     /// Dropped: a packet that came from outside the host.
     Ingress = "ingress",
     /// An accepted connection has no record: the worker closes it.

@@ -53,7 +53,7 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32
     }
     // An IPv6 socket connected to a v4-mapped address sends here with the address we gave it.
     if nameserver(ctx, asked, port).is_some() {
-        return Ok(Target { address: asked, port });
+        return loopback::to_proxy(ctx, Transport::Datagram, Target { address: asked, port });
     }
     match scope::of(Transport::Datagram, asked, port) {
         Scope::Dns => ask(ctx, asked, Reach::SameFamily),

@@ -1,61 +1,113 @@
-//! The backstop: whatever a socket of the agent's managed to send or receive stays on loopback.
+//! The backstop: whatever a socket of the agent's managed to send or receive stays on loopback, and what it sends there
+//! reaches only the agent's own sockets and those that serve it.
 //!
-//! The other hooks decide; this one only has to be right when one of them was not asked: packets that route
-//! themselves, addresses rewritten by a packet filter, device bindings, peers that connect to the agent.
+//! The other hooks decide; this one only has to be right when one of them was not asked, or when what they judged has
+//! changed since: packets that route themselves, addresses rewritten by a packet filter, device bindings, peers that
+//! connect to the agent, listeners that were replaced.
 
 use aya_ebpf::programs::SkBuffContext;
 use shield_common::addr::Address;
 use shield_common::event::Reason;
+use shield_common::scope::Transport;
 
+use crate::loopback::{self, Ends};
 use crate::maps::{DENY, PASS, count};
+use crate::redirect::Target;
 
 /// The loopback device has this index in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
-/// Where an address is in the network header.
-#[derive(Clone, Copy)]
-struct Field {
-    v4: usize,
-    v6: usize,
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+/// Where the flags are in a TCP header, and the two that tell who opens a connection.
+const TCP_FLAGS: usize = 13;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// What is needed of the headers of an IP packet.
+struct Packet {
+    protocol: u8,
+    from: Address,
+    to: Address,
+    /// Where the header of TCP or UDP begins.
+    transport: usize,
 }
 
-const SOURCE: Field = Field { v4: 12, v6: 8 };
-const DESTINATION: Field = Field { v4: 16, v6: 24 };
-
-/// A packet leaves a socket: only over the loopback device, only to a loopback address.
+/// A packet leaves a socket: only over the loopback device, only to a loopback address, only to a socket the agent may
+/// reach.
 #[inline(always)]
 pub fn leaving(ctx: &SkBuffContext) -> i32 {
-    if stays(ctx, DESTINATION) {
-        PASS
-    } else {
-        count(Reason::Egress);
-        DENY
+    let Some(packet) = on_loopback(ctx) else { return drop(Reason::Egress) };
+    if !packet.to.is_loopback() {
+        return drop(Reason::Egress);
     }
+    if may_arrive(ctx, &packet) { PASS } else { drop(Reason::ForeignPacket) }
 }
 
 /// A packet reaches a socket: only over the loopback device, only from a loopback address.
 #[inline(always)]
 pub fn arriving(ctx: &SkBuffContext) -> i32 {
-    if stays(ctx, SOURCE) {
-        PASS
-    } else {
-        count(Reason::Ingress);
-        DENY
+    match on_loopback(ctx) {
+        Some(packet) if packet.from.is_loopback() => PASS,
+        _ => drop(Reason::Ingress),
     }
 }
 
 #[inline(always)]
-fn stays(ctx: &SkBuffContext, end: Field) -> bool {
+fn drop(reason: Reason) -> i32 {
+    count(reason);
+    DENY
+}
+
+/// The packet, if it is an IP packet on the loopback device.
+#[inline(always)]
+fn on_loopback(ctx: &SkBuffContext) -> Option<Packet> {
     // SAFETY: plain reads of the context.
     let (ifindex, protocol) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).protocol) };
     if ifindex != LOOPBACK_IFINDEX {
-        return false;
+        return None;
     }
     match protocol {
-        ETH_P_IP => ctx.load::<u32>(end.v4).is_ok_and(|word| Address::v4(word).is_loopback()),
-        ETH_P_IPV6 => ctx.load::<[u32; 4]>(end.v6).is_ok_and(|words| Address(words).is_loopback()),
-        _ => false,
+        ETH_P_IP => {
+            let words = usize::from(ctx.load::<u8>(0).ok()? & 0xf);
+            Some(Packet {
+                protocol: ctx.load(9).ok()?,
+                from: Address::v4(ctx.load(12).ok()?),
+                to: Address::v4(ctx.load(16).ok()?),
+                transport: 4 * words,
+            })
+        }
+        ETH_P_IPV6 => Some(Packet {
+            protocol: ctx.load(6).ok()?,
+            from: Address(ctx.load(8).ok()?),
+            to: Address(ctx.load(24).ok()?),
+            transport: 40,
+        }),
+        _ => None,
     }
+}
+
+/// Whether a packet to loopback continues a connection, or reaches a socket the agent may reach.
+#[inline(always)]
+fn may_arrive(ctx: &SkBuffContext, packet: &Packet) -> bool {
+    let transport = match packet.protocol {
+        IPPROTO_TCP => match ctx.load::<u8>(packet.transport + TCP_FLAGS) {
+            Ok(flags) if flags & (SYN | ACK) == SYN => Transport::Stream,
+            // It belongs to a connection whose first packet was judged.
+            Ok(_) => return true,
+            Err(_) => return false,
+        },
+        IPPROTO_UDP => Transport::Datagram,
+        _ => return false,
+    };
+    let (Ok(from), Ok(to)) = (ctx.load::<u16>(packet.transport), ctx.load::<u16>(packet.transport + 2))
+    else {
+        return false;
+    };
+    let from = Target { address: packet.from, port: u16::from_be(from) };
+    let to = Target { address: packet.to, port: u16::from_be(to) };
+    loopback::welcomes(ctx, transport, Ends { from, to })
 }

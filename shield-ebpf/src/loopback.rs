@@ -47,17 +47,51 @@ pub fn to_proxy(ctx: &SockAddrContext, transport: Transport, target: Target) -> 
     }
 }
 
+/// Both ends of a packet on loopback. The port of the sender is 0 when nothing was sent yet.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub from: Target,
+    pub to: Target,
+}
+
+/// Whether a packet that opens a connection, or a datagram, reaches a socket of the agent's or one that serves it.
+///
+/// The hooks asked this before; since then the listener may have been replaced, or two share its port.
+#[inline(always)]
+pub fn welcomes(ctx: &impl EbpfContext, transport: Transport, ends: Ends) -> bool {
+    let exact = owner(ctx, transport, ends);
+    // The remains of an earlier connection between the same ports hide the listener they will make room for.
+    let owner = match (exact, transport) {
+        (None, Transport::Stream) => {
+            owner(ctx, transport, Ends { from: Target { address: ends.to.address, port: 0 }, to: ends.to })
+        }
+        _ => exact,
+    };
+    owner.is_some_and(|owner| owner == Owner::Agent as u32 || owner == Owner::Proxy as u32)
+}
+
 /// The owner of the socket that would receive what is sent to `target`: 0 for a stranger's, `None` without one.
 #[inline(always)]
 fn receiver(ctx: &SockAddrContext, transport: Transport, target: Target) -> Option<u32> {
-    let (address, port) = (target.address, target.port.to_be());
-    let socket = match address.as_v4() {
-        Some(word) => {
-            let mut tuple = TupleV4 { saddr: 0, daddr: word, sport: 0, dport: port };
+    let nobody = match target.address.as_v4() {
+        Some(_) => Address::v4(0),
+        None => Address([0; 4]),
+    };
+    owner(ctx, transport, Ends { from: Target { address: nobody, port: 0 }, to: target })
+}
+
+/// The owner of the socket a packet between `ends` reaches: 0 for a stranger's, `None` without one.
+#[inline(always)]
+fn owner(ctx: &impl EbpfContext, transport: Transport, ends: Ends) -> Option<u32> {
+    let Ends { from, to } = ends;
+    let (sport, dport) = (from.port.to_be(), to.port.to_be());
+    let socket = match to.address.as_v4() {
+        Some(daddr) => {
+            let mut tuple = TupleV4 { saddr: from.address.0[3], daddr, sport, dport };
             find(ctx, transport, (&raw mut tuple).cast(), size_of::<TupleV4>())
         }
         None => {
-            let mut tuple = TupleV6 { saddr: [0; 4], daddr: address.0, sport: 0, dport: port };
+            let mut tuple = TupleV6 { saddr: from.address.0, daddr: to.address.0, sport, dport };
             find(ctx, transport, (&raw mut tuple).cast(), size_of::<TupleV6>())
         }
     };
@@ -74,7 +108,7 @@ fn receiver(ctx: &SockAddrContext, transport: Transport, target: Target) -> Opti
 /// Looks for a socket; the size of the tuple tells its family.
 #[inline(always)]
 fn find(
-    ctx: &SockAddrContext,
+    ctx: &impl EbpfContext,
     transport: Transport,
     tuple: *mut bpf_sock_tuple,
     size: usize,

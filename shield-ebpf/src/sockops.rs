@@ -3,7 +3,10 @@
 //! Filed before the first packet leaves and claimed while the handshake ends, so the four-tuple cannot have been
 //! used by anyone else in between. A connection nobody filed claims nothing, and the worker closes it.
 
-use aya_ebpf::bindings::{BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops};
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock_ops,
+};
 use aya_ebpf::programs::SockOpsContext;
 use shield_common::addr::Address;
 use shield_common::event::Reason;
@@ -16,32 +19,49 @@ const DONE: u32 = 1;
 /// Replace what an abandoned connection may have left.
 const ANY: u64 = 0;
 
-/// On the agent's sockets: files the record of a connection that is about to start.
+/// On the agent's sockets: files the record of a connection that is about to start, and takes back that of one that
+/// ended before it was claimed: whoever uses its port next must not find it.
 #[inline(always)]
 pub fn file(ctx: &SockOpsContext) -> u32 {
-    if ctx.op() != BPF_SOCK_OPS_TCP_CONNECT_CB {
-        return DONE;
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => start(ctx),
+        // The second argument is the state the connection enters.
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => {
+            let _ = HANDOFFS.remove(outgoing(ctx));
+        }
+        _ => {}
     }
+    DONE
+}
+
+#[inline(always)]
+fn start(ctx: &SockOpsContext) {
     // SAFETY: a plain read of the context.
     let socket = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if socket.is_null() {
-        return DONE;
+        return;
     }
     // SAFETY: checked above. Connections to the agent's own listeners have no record and need none.
-    let Some(original) = (unsafe { storage(&ORIGINALS, socket.cast(), None) }) else {
-        return DONE;
-    };
+    let Some(original) = (unsafe { storage(&ORIGINALS, socket.cast(), None) }) else { return };
+    let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
+    // A record that cannot be filed, or could not be taken back, is missing when it is looked for: the connection is
+    // closed.
+    if ctx.set_cb_flags(flags.cast_signed()).is_ok() {
+        let _ = HANDOFFS.insert(outgoing(ctx), &*original, ANY);
+    }
+}
+
+/// The connection of an agent's socket.
+#[inline(always)]
+fn outgoing(ctx: &SockOpsContext) -> Tuple {
     let (local, remote) = ends(ctx.ops);
-    let tuple = Tuple {
+    Tuple {
         netns_cookie: netns_cookie(ctx),
         client: local.0,
         server: remote.0,
         client_port: local.1,
         server_port: remote.1,
-    };
-    // A record that cannot be filed is missing when it is looked for: the connection is closed.
-    let _ = HANDOFFS.insert(tuple, &*original, ANY);
-    DONE
+    }
 }
 
 /// On the listeners' accepted sockets: claims the record of a connection that was just established.

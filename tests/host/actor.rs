@@ -9,8 +9,12 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use io_uring::{IoUring, opcode, squeue, types};
+use nix::errno::Errno;
+use nix::sys::socket::{SockaddrIn, SockaddrLike as _, setsockopt, sockopt};
 use shield_agent::capture::{self, AgentCgroups, Gate, listeners};
+use shield_agent::launch::{self, Launch};
+use shield_tests::world::{AGENT, NOBODY};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +27,9 @@ fn main() -> Result<()> {
         ["enter-without-closing", cgroup, ref command @ ..] => {
             enter(cgroup.as_ref(), Inherited::Kept, command)
         }
+        ["ring", "own-thread"] => ring(&mut IoUring::new(RING)?),
+        ["ring", "kernel-thread"] => ring(&mut IoUring::builder().setup_sqpoll(RING_IDLE_MS).build(RING)?),
+        ["run", run_dir, ref command @ ..] => launch(run_dir.into(), command),
         ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
         _ => bail!("unknown act {words:?}"),
     }
@@ -46,6 +53,18 @@ fn own(instance: &str, agent: PathBuf, proxy: PathBuf) -> Result<()> {
     }
 }
 
+/// `shield run` as nobody: ends as the command ended.
+fn launch(run_dir: PathBuf, command: &[&str]) -> Result<()> {
+    let launch = Launch {
+        run_dir,
+        agent: AGENT.parse()?,
+        user: Some(NOBODY.to_string()),
+        env: Vec::new(),
+        command: command.iter().map(Into::into).collect(),
+    };
+    std::process::exit(launch::run(&launch)?.into());
+}
+
 /// What becomes of descriptors from before.
 enum Inherited {
     Closed,
@@ -62,6 +81,52 @@ fn enter(cgroup: &Path, inherited: Inherited, command: &[&str]) -> Result<()> {
     }
     let (program, arguments) = command.split_first().context("no command")?;
     Err(Command::new(program).args(arguments).exec().into())
+}
+
+/// Entries of a ring.
+const RING: u32 = 8;
+/// How long the kernel's thread looks for entries before it sleeps.
+const RING_IDLE_MS: u32 = 1000;
+
+/// Reaches out by a ring's operations alone, and says how each attempt ended.
+fn ring(ring: &mut IoUring) -> Result<()> {
+    let address = SockaddrIn::new(1, 2, 3, 4, 443);
+    let (at, size) = (address.as_ptr(), address.len());
+    let mut talk = || -> std::io::Result<String> {
+        let socket =
+            types::Fd(perform(ring, &opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build())?);
+        perform(ring, &opcode::Connect::new(socket, at, size).build())?;
+        let mut heard = [0; 100];
+        let size = perform(ring, &opcode::Recv::new(socket, heard.as_mut_ptr(), 100).build())?;
+        Ok(String::from_utf8_lossy(&heard[..size as usize]).into_owned())
+    };
+    let outcome = |result: std::io::Result<String>| {
+        result.unwrap_or_else(|error| format!("{:?}", Errno::from_raw(error.raw_os_error().unwrap_or(0))))
+    };
+    println!("{}", outcome(talk()));
+    let mut datagram = |by_connecting: bool| -> std::io::Result<String> {
+        let socket =
+            types::Fd(perform(ring, &opcode::Socket::new(libc::AF_INET, libc::SOCK_DGRAM, 0).build())?);
+        if by_connecting {
+            perform(ring, &opcode::Connect::new(socket, at, size).build())?;
+        }
+        let send = opcode::Send::new(socket, b"secret".as_ptr(), 6).dest_addr(at).dest_addr_len(size);
+        perform(ring, &send.build()).map(|_| "sent".to_owned())
+    };
+    println!("{}", outcome(datagram(true)));
+    println!("{}", outcome(datagram(false)));
+    let lite = opcode::Socket::new(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE).build();
+    println!("{}", outcome(perform(ring, &lite).map(|_| "made".to_owned())));
+    Ok(())
+}
+
+/// Has the kernel do one operation, and gives its result.
+fn perform(ring: &mut IoUring, operation: &squeue::Entry) -> std::io::Result<i32> {
+    // SAFETY: what the operation points at outlives this function, which waits for it.
+    unsafe { ring.submission().push(operation) }.map_err(std::io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let done = ring.completion().next().ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    if done.result() < 0 { Err(std::io::Error::from_raw_os_error(-done.result())) } else { Ok(done.result()) }
 }
 
 /// Connects from many threads, each time to another address, sends that address and resets the connection.

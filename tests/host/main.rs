@@ -5,9 +5,12 @@
 mod bypass;
 mod datagram;
 mod escape;
+mod launch;
+mod layers;
 mod lifecycle;
 mod prerequisites;
 mod redirect;
+mod squat;
 mod storm;
 
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! Like the worker it closes a connection nobody filed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{Shutdown, shutdown};
 use shield_agent::capture::{Listeners, originals};
+use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 use shield_common::original::Original;
 use shield_common::served::Served;
 
 use crate::wait::PATIENCE;
+use crate::world::AGENT;
 
-/// What the proxy says to every connection that was filed.
+/// What the proxy says to every connection that was filed; to one for [`HTTP`], in that language.
 pub const GREETING: &str = "proxied";
+/// The port where programs expect to be spoken to in HTTP.
+pub const HTTP: u16 = 80;
 /// What the proxy's DNS sockets put before a question to answer it.
 pub const ANSWER: &str = "answer to ";
 const GLANCE: Duration = Duration::from_millis(50);
@@ -113,14 +117,26 @@ fn accept(listener: &TcpListener, originals: &Arc<OwnedFd>, tell: &Sender<Arriva
 fn serve(mut stream: TcpStream, originals: &OwnedFd) -> Arrival {
     let original = originals::lookup(originals.as_fd(), stream.as_fd()).expect("the map can be read");
     let mut sent = Vec::new();
-    if original.is_some() {
+    if let Some(original) = &original {
         // The agent may have gone already.
-        let _ = stream.write_all(GREETING.as_bytes());
+        let _ = stream.write_all(greeting(original).as_bytes());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.read_to_end(&mut sent);
     }
     Arrival { original, sent }
+}
+
+fn greeting(original: &Original) -> String {
+    let asked = Ipv6Addr::from(original.address).to_canonical();
+    match (asked, original.port) {
+        (IpAddr::V4(PROBE_ADDRESS), PROBE_PORT) => format!("{PROBE_GREETING}{AGENT}\n"),
+        (_, HTTP) => {
+            let length = GREETING.len();
+            format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{GREETING}")
+        }
+        _ => GREETING.to_owned(),
+    }
 }
 
 fn answer(socket: &UdpSocket, stop: &AtomicBool) {

@@ -29,6 +29,12 @@ pub const AGENT_V4: &str = "10.99.0.1";
 pub const AGENT_V6: &str = "fd99::1";
 /// See [`AGENT_V4`].
 pub const INTERNET_V4: &str = "10.99.0.2";
+/// See [`AGENT_V4`].
+pub const INTERNET_V6: &str = "fd99::2";
+const INTERNET_MAC: &str = "02:00:00:00:99:02";
+
+/// The agent's name.
+pub const AGENT: &str = "agent";
 
 /// The user agents run as.
 pub const NOBODY: u32 = 65534;
@@ -69,7 +75,7 @@ pub struct World {
     /// The gate.
     pub gate: Gate,
     sniffer: Sniffer,
-    actor: PathBuf,
+    pub(crate) actor: PathBuf,
 }
 
 impl World {
@@ -90,7 +96,7 @@ impl World {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
-        let agent: AgentName = "agent".parse()?;
+        let agent: AgentName = AGENT.parse()?;
         let (agent_netns, internet) = wire()?;
         let sniffer = Sniffer::start(&internet)?;
         let cgroups = Cgroups::find(&instance)?.create(&agent)?;
@@ -183,6 +189,12 @@ impl World {
     /// Starts a script in the agent's namespace but outside its cgroup.
     pub fn talk_outside(&self, script: &str) -> Result<Talk> {
         Talk::start(self.agent_netns.command(python()), script)
+    }
+
+    /// Starts a script of the agent's user in its namespace but outside its cgroup: what the agent may not reach.
+    pub fn talk_of_its_user(&self, script: &str) -> Result<Talk> {
+        let outside = self.cgroups.agent.parent().context("a cgroup has one above it")?;
+        Talk::start(self.program(python(), outside, Some(NOBODY))?, script)
     }
 
     /// Runs a script on the internet.
@@ -286,11 +298,26 @@ fn wire() -> Result<(Netns, Netns)> {
     agent.join(
         ("eth0", &[&format!("{AGENT_V4}/24"), &format!("{AGENT_V6}/64")]),
         &internet,
-        ("eth0", &[&format!("{INTERNET_V4}/24"), "fd99::2/64"]),
+        ("eth0", &[&format!("{INTERNET_V4}/24"), &format!("{INTERNET_V6}/64")]),
     )?;
     agent.ip(&["link", "set", "eth0", "address", AGENT_MAC])?;
+    internet.ip(&["link", "set", "eth0", "address", INTERNET_MAC])?;
+    // A packet that waits for its neighbour's address would arrive after the marker that says none did.
+    for neighbour in [INTERNET_V4, INTERNET_V6] {
+        agent.ip(&[
+            "neighbour",
+            "replace",
+            neighbour,
+            "lladdr",
+            INTERNET_MAC,
+            "nud",
+            "permanent",
+            "dev",
+            "eth0",
+        ])?;
+    }
     agent.ip(&["route", "add", "default", "via", INTERNET_V4])?;
-    agent.ip(&["-6", "route", "add", "default", "via", "fd99::2"])?;
+    agent.ip(&["-6", "route", "add", "default", "via", INTERNET_V6])?;
     internet.ip(&["route", "add", "local", "0.0.0.0/0", "dev", "lo"])?;
     internet.ip(&["-6", "route", "add", "local", "::/0", "dev", "lo"])?;
     Ok((agent, internet))

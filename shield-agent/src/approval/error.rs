@@ -68,7 +68,10 @@ pub enum Conflict {
     /// There is no approval to take back.
     #[error("this hold is not approved, so there is no approval to withdraw: deny it instead")]
     NotApproved,
-    /// Too late.
+    /// The request is on its way, or arrived.
+    #[error("this request is being sent or was sent, so its approval cannot be taken back")]
+    TooLate,
+    /// Nobody decided in time.
     #[error("this hold expired before anybody decided; the agent has to ask again")]
     Expired,
     /// It ended in another way.

@@ -31,6 +31,43 @@ pub enum HoldState {
     OutcomeUnknown,
 }
 
+impl HoldState {
+    /// Every state with its name in JSON, in the store and on the command line.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Pending, "pending"),
+        (Self::Approved, "approved"),
+        (Self::Sending, "sending"),
+        (Self::Done, "done"),
+        (Self::Denied, "denied"),
+        (Self::Expired, "expired"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Refused, "refused"),
+        (Self::OutcomeUnknown, "outcome-unknown"),
+    ];
+
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        let named = Self::ALL.iter().find(|(state, _)| *state == self);
+        named.expect("every state is in the table").1
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(state, _)| *state)
+    }
+
+    /// Whether something can still happen to the hold.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Sending)
+    }
+}
+
+impl std::fmt::Display for HoldState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One hold in full, safe to show: secrets are masked, nothing else is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HoldView {
@@ -121,6 +158,16 @@ pub enum Decision {
     Approve,
     /// Never.
     Deny,
+}
+
+impl Decision {
+    /// As JSON and the store name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// What became of a decided hold.

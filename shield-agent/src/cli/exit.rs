@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+use crate::control::ControlError;
 use crate::ipc::gate::AskError;
+use crate::journal::read::ReadError;
 use crate::report;
 
 /// Exit codes of the command line.
@@ -16,6 +18,10 @@ pub mod code {
     pub const ERROR: u8 = 1;
     /// Wrong usage.
     pub const USAGE: u8 = 2;
+    /// Somebody else denied.
+    pub const DENIED: u8 = 3;
+    /// Not decided: still pending, or expired.
+    pub const UNDECIDED: u8 = 4;
     /// A prerequisite fails.
     pub const DOCTOR: u8 = 5;
     /// The daemon is not reachable.
@@ -43,12 +49,35 @@ impl Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     /// Everything is exit code 1, but a daemon that is not there or does not let us.
     fn from(error: E) -> Self {
-        let code = match (&error as &dyn Error).downcast_ref::<AskError>() {
-            Some(AskError::NotReachable(..) | AskError::Broken(_)) => code::UNREACHABLE,
-            Some(AskError::NotPermitted(..)) => code::NOT_PERMITTED,
-            _ => code::ERROR,
-        };
+        let any = &error as &dyn Error;
+        let code = any.downcast_ref().map(of_gate);
+        let code = code.or_else(|| any.downcast_ref().map(of_control));
+        let code = code.or_else(|| any.downcast_ref().map(of_journal)).unwrap_or(code::ERROR);
         Self { code, error: Box::new(error) }
+    }
+}
+
+fn of_gate(error: &AskError) -> u8 {
+    match error {
+        AskError::NotReachable(..) | AskError::Broken(_) => code::UNREACHABLE,
+        AskError::NotPermitted(..) => code::NOT_PERMITTED,
+        _ => code::ERROR,
+    }
+}
+
+fn of_control(error: &ControlError) -> u8 {
+    match error {
+        ControlError::NotReachable(..) | ControlError::Broken(_) | ControlError::Silent => code::UNREACHABLE,
+        ControlError::NotPermitted(..) | ControlError::HungUp(_) => code::NOT_PERMITTED,
+        ControlError::Problem(problem) if matches!(problem.status, 401 | 403) => code::NOT_PERMITTED,
+        _ => code::ERROR,
+    }
+}
+
+fn of_journal(error: &ReadError) -> u8 {
+    match error {
+        ReadError::NotPermitted(..) => code::NOT_PERMITTED,
+        _ => code::ERROR,
     }
 }
 
@@ -80,5 +109,11 @@ mod tests {
         assert_eq!(of(AskError::NotReachable("/run/x".into(), refused())), 69);
         assert_eq!(of(AskError::NotPermitted("/run/x".into(), refused())), 77);
         assert_eq!(of(AskError::Refused("no".into())), 1);
+        let of = |error: ControlError| Failure::from(error).code;
+        assert_eq!(of(ControlError::NotReachable("/run/x".into(), refused())), 69);
+        assert_eq!(of(ControlError::Silent), 69);
+        assert_eq!(of(ControlError::NotPermitted("/run/x".into(), refused())), 77);
+        assert_eq!(Failure::from(ReadError::NotPermitted("/x".into(), refused())).code, 77);
+        assert_eq!(Failure::from(ReadError::Missing("/x".into())).code, 1);
     }
 }

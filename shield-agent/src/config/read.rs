@@ -273,9 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn the_packaged_configuration_says_what_the_defaults_are() {
+    fn the_packaged_and_the_documented_configuration_say_what_the_defaults_are() {
         let packaged = include_str!("../../../packaging/shield.yaml");
         assert_eq!(Config::parse("packaged", packaged), Config::parse("empty", ""));
+        let documented = include_str!("../../../docs/reference/configuration.md");
+        let example = documented.split("```").nth(1).and_then(|block| block.strip_prefix("yaml")).unwrap();
+        assert_eq!(Config::parse("documented", example), Config::parse("empty", ""));
         let config = Config::parse("empty", "").unwrap();
         assert_eq!(config.console.public_url, "http://localhost:7443");
         assert_eq!(config.store_url, "sqlite:///var/lib/shield/shield.db");

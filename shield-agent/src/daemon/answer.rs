@@ -9,6 +9,7 @@ use super::crew::Crew;
 use super::gates::GateError;
 use super::roles::RoleError;
 use crate::ipc::gate::{GateReply, GateRequest, PreparedRun, TrustFiles};
+use crate::ipc::supervisor::ToApproverRole;
 use crate::names::AgentName;
 use crate::report::Chain;
 
@@ -41,8 +42,8 @@ impl Supervisor {
                 Err(error) => refused(&error),
             },
             GateRequest::Agents => GateReply::Agents { agents: self.gates.list() },
-            GateRequest::Freeze { agent } => self.set_frozen(&agent, true),
-            GateRequest::Thaw { agent } => self.set_frozen(&agent, false),
+            GateRequest::Freeze { agent } => self.set_frozen(crew, agent, true).await?,
+            GateRequest::Thaw { agent } => self.set_frozen(crew, agent, false).await?,
             GateRequest::PolicyReload => self.reload_policy(crew).await?,
         };
         // Whoever asked may have gone.
@@ -64,6 +65,7 @@ impl Supervisor {
                 let reason =
                     format!("the policy in force stays, because the new one is bad: {}", Chain(&error));
                 tracing::error!("{reason}");
+                crew.tell_approver(ToApproverRole::PolicyTrouble { reason: reason.clone() }).await?;
                 Ok(GateReply::Refused { reason })
             }
         }
@@ -95,11 +97,20 @@ impl Supervisor {
         }
     }
 
-    fn set_frozen(&self, agent: &AgentName, frozen: bool) -> GateReply {
-        match self.gates.set_frozen(agent, frozen) {
-            Ok(()) => done(format!("agent {agent} is {}", if frozen { "stopped" } else { "running" })),
+    async fn set_frozen(
+        &self,
+        crew: &mut Crew,
+        agent: AgentName,
+        frozen: bool,
+    ) -> Result<GateReply, RoleError> {
+        Ok(match self.gates.set_frozen(&agent, frozen) {
+            Ok(()) => {
+                let what = format!("agent {agent} is {}", if frozen { "stopped" } else { "running" });
+                crew.tell_approver(ToApproverRole::Frozen { agent, result: Ok(frozen) }).await?;
+                done(what)
+            }
             Err(error) => refused(&error),
-        }
+        })
     }
 
     fn trust_files(&self) -> TrustFiles {

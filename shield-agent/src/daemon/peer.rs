@@ -36,12 +36,22 @@ pub fn check(stream: &UnixStream) -> Result<Peer, NotPermitted> {
     }
     let pid = credentials.pid().filter(|&pid| pid > 0);
     let pid = pid.ok_or_else(|| NotPermitted::Unknown(io::ErrorKind::NotFound.into()))?;
-    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(NotPermitted::Unknown)?;
-    let cgroup = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    if in_agents_cgroup(cgroup) {
-        return Err(NotPermitted::Agent);
+    Ok(Peer { pid, cgroup: outside_every_gate(&pid.to_string())? })
+}
+
+/// What [`check`] would say of this process: a socket that is closed on us does not say why.
+pub fn check_ourselves() -> Result<(), NotPermitted> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Err(NotPermitted::NotRoot);
     }
-    Ok(Peer { pid, cgroup: cgroup.to_owned() })
+    outside_every_gate("self").map(drop)
+}
+
+/// The cgroup of a process, by its name in `/proc`.
+fn outside_every_gate(process: &str) -> Result<String, NotPermitted> {
+    let membership = fs::read_to_string(format!("/proc/{process}/cgroup")).map_err(NotPermitted::Unknown)?;
+    let cgroup = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    if in_agents_cgroup(cgroup) { Err(NotPermitted::Agent) } else { Ok(cgroup.to_owned()) }
 }
 
 impl Peer {

@@ -20,6 +20,8 @@ pub const RECORD_WINDOW: u64 = 1024;
 /// What the worker can say. There is no word for "approved".
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToApprover {
+    /// First word of a worker: it takes orders from now on.
+    Listening,
     /// An exchange was judged by rule. `seq` counts records from 1 without gaps.
     Judged {
         /// Number of the record.

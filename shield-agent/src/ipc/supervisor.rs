@@ -81,6 +81,11 @@ pub struct SignerReady {
 pub enum ToApproverRole {
     /// Policy files as read, already checked by the supervisor. Replaces the running policy as a whole.
     Policy(PolicyText),
+    /// Why newer policy files are not in force; the policy before stays.
+    PolicyTrouble {
+        /// For people who look at the console.
+        reason: String,
+    },
     /// An agent is gated; also sent for every gate when the approver has started again.
     AgentAttached {
         /// Which.
@@ -91,7 +96,7 @@ pub enum ToApproverRole {
         /// Which.
         agent: AgentName,
     },
-    /// Answer to `FromApproverRole::Freeze`.
+    /// Answer to `FromApproverRole::Freeze`; also said when somebody at the host stopped or continued an agent.
     Frozen {
         /// Which agent.
         agent: AgentName,
@@ -107,11 +112,6 @@ pub enum ToApproverRole {
 pub enum FromApproverRole {
     /// The store is open and the console serves.
     Ready,
-    /// The policy could not be compiled; the one before stays in force.
-    PolicyRefused {
-        /// Why, for the operator.
-        reason: String,
-    },
     /// A reviewer stops or continues an agent.
     Freeze {
         /// Which.

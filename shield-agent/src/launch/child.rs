@@ -13,7 +13,7 @@ use super::streams::Streams;
 use super::trust::TrustContent;
 use super::user::AgentUser;
 use super::wait::Signals;
-use super::{Launch, LaunchError, environment, mounts, probe};
+use super::{Launch, LaunchError, confine, environment, mounts, probe};
 use crate::ipc::gate::PreparedRun;
 use crate::privileges;
 
@@ -33,6 +33,9 @@ pub(super) fn become_agent(
     let trusted = mounts::enter(prepared, &content)?;
     privileges::close_on_exec_from(3)?;
     privileges::become_identity(&user.identity)?;
+    if let Some(caveat) = confine::confine()? {
+        eprintln!("shield: warning: {caveat}");
+    }
     probe::prove(&launch.agent).map_err(LaunchError::Unproven)?;
     let env = environment::build(std::env::vars_os(), user, &trusted, &launch.env);
     execute(launch, env, signals)

@@ -25,6 +25,7 @@ const MAX_GREETING: u64 = 128;
 pub(super) fn prove(agent: &AgentName) -> Result<(), String> {
     datagrams_are_refused()?;
     other_protocols_are_refused()?;
+    other_families_are_refused()?;
     connections_are_redirected(agent)
 }
 
@@ -42,17 +43,30 @@ fn datagrams_are_refused() -> Result<(), String> {
 }
 
 fn other_protocols_are_refused() -> Result<(), String> {
-    // SAFETY: the call takes plain numbers; the descriptor it may return stays open until the process ends, which a
-    // failed proof brings about.
-    let opened =
-        unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::IPPROTO_UDPLITE) };
-    match Errno::result(opened) {
+    match open(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) {
         Err(Errno::EPROTONOSUPPORT | Errno::EPERM) => Ok(()),
         Err(errno) => {
             Err(format!("a UDP-Lite socket was refused with `{errno}`, which is not the gate's answer"))
         }
         Ok(_) => Err("a UDP-Lite socket could be opened".to_owned()),
     }
+}
+
+/// No hook sees them: the filter of system calls has to be there.
+fn other_families_are_refused() -> Result<(), String> {
+    match open(libc::AF_VSOCK, libc::SOCK_STREAM, 0) {
+        Err(Errno::EAFNOSUPPORT) => Ok(()),
+        Err(errno) => Err(format!(
+            "a socket to the hypervisor was refused with `{errno}`, which is not the filter's answer"
+        )),
+        Ok(_) => Err("a socket to the hypervisor could be opened".to_owned()),
+    }
+}
+
+fn open(family: i32, kind: i32, protocol: i32) -> Result<i32, Errno> {
+    // SAFETY: the call takes plain numbers; the descriptor it may return stays open until the process ends, which a
+    // failed proof brings about.
+    Errno::result(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })
 }
 
 fn connections_are_redirected(agent: &AgentName) -> Result<(), String> {

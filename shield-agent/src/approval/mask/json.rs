@@ -54,18 +54,15 @@ struct Walk {
 impl Walk {
     fn take(&mut self, first: char, token: &str) {
         let level = self.levels.last().copied().unwrap_or_default();
+        let deeper = self.levels.len() > 1;
         match first {
             '{' | '[' => {
                 let object = first == '{';
                 let secret = level.secret || level.secret_value;
                 self.levels.push(Level { object, secret, at_name: object, secret_value: false });
             }
-            '}' | ']' => {
-                // Text with too many of these is not JSON; its outermost level stays.
-                if self.levels.len() > 1 {
-                    self.levels.pop();
-                }
-            }
+            // Text with too many of these is not JSON; its outermost level stays.
+            '}' | ']' => drop(self.levels.pop_if(|_| deeper)),
             ',' => self.change(|level| (level.at_name, level.secret_value) = (level.object, false)),
             ':' => self.change(|level| level.at_name = false),
             '"' if level.at_name => {

@@ -1,3 +1,5 @@
+//! What is masked, and what is left readable.
+
 use super::*;
 use crate::flow::http::canonical::{Header, Scheme};
 

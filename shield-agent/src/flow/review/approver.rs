@@ -42,6 +42,8 @@ impl Approver {
         let recorder = Recorder::new(outbox.clone());
         let approver = Arc::new(Self { recorder, asks: Mutex::default(), outbox });
         let (orders, incoming) = mpsc::unbounded_channel();
+        // The outbox lives as long as we do.
+        let _ = approver.outbox.send(ToApprover::Listening);
         tokio::spawn(write_all(writer, outgoing, Arc::clone(&approver)));
         tokio::spawn(read_all(reader, orders, Arc::clone(&approver)));
         (approver, incoming)

@@ -88,6 +88,17 @@ fn files_add_up_and_must_not_contradict_each_other() {
     assert!(modes.to_string().contains("b:2:7: another file gives another mode"), "{modes}");
 }
 
+#[test]
+fn the_documented_policy_passes_its_own_tests() {
+    let documented = include_str!("../../../../../docs/reference/policy.md");
+    let example = documented.split("```").nth(1).and_then(|block| block.strip_prefix("yaml")).unwrap();
+    let policy = Policy::compile(&[("policy.md".into(), example.into())]).unwrap();
+    assert!(!policy.tests.is_empty());
+    for test in &policy.tests {
+        test.run(&policy, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_compiler_panic(text in "(rules|match|tests|when|id|verdict|[-:{}\\[\\]'\" \n]|[a-z/*(]){0,40}") {

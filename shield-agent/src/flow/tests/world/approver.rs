@@ -149,6 +149,7 @@ async fn listen(
                 upto = seq;
                 let _ = outcomes.send(outcome);
             }
+            ToApprover::Listening => {}
             other => drop(heard.send(other)),
         }
     }

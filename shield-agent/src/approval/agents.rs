@@ -1,0 +1,202 @@
+//! Agents: which are gated and stopped now, as the supervisor says, and what each did so far, as the journal has it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::engine::Engine;
+use super::error::FreezeError;
+use super::event::EventName;
+use super::listing::AgentView;
+use crate::ipc::supervisor::FromApproverRole;
+use crate::journal::body::{self, By};
+use crate::journal::entry::Entry;
+use crate::names::AgentName;
+use crate::store::holds::{damaged, time};
+use crate::store::{StoreError, Tx};
+
+/// How long the supervisor may take to stop or continue an agent.
+const FREEZE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Who stopped an agent that no reviewer stopped.
+const COMMAND_LINE: &str = "root (uid 0) on the gate socket";
+
+/// What is known of agents and the worker only while this process lives.
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    now: Mutex<Now>,
+    worker_listens: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    gated: HashMap<AgentName, Gated>,
+    asked: HashMap<AgentName, Vec<oneshot::Sender<Result<bool, String>>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gated {
+    since: Timestamp,
+    frozen: bool,
+}
+
+/// What an agent did, to be added to what it did before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Exchanges.
+    pub(super) exchanges: u32,
+    /// Of these, held.
+    pub(super) held: u32,
+    /// Of these, denied by rule.
+    pub(super) denied: u32,
+    /// When it last asked.
+    pub(super) last: Timestamp,
+}
+
+/// Adds to what an agent did so far.
+pub(super) async fn count(tx: &mut Tx, agent: &AgentName, seen: &Seen) -> Result<(), StoreError> {
+    let upsert = sqlx::query(
+        "INSERT INTO agents (name, exchanges, held, denied, last_seen) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (name) DO UPDATE SET exchanges = exchanges + excluded.exchanges, held = held + excluded.held, \
+         denied = denied + excluded.denied, last_seen = excluded.last_seen",
+    );
+    let upsert = upsert.bind(agent.as_str()).bind(seen.exchanges).bind(seen.held).bind(seen.denied);
+    let upsert = upsert.bind(seen.last.as_microsecond());
+    upsert.execute(tx.connection()).await.map(drop).map_err(tx.failed("write"))
+}
+
+impl Agents {
+    pub(super) fn set_worker_listens(&self) {
+        self.worker_listens.store(true, Ordering::Release);
+    }
+
+    pub(super) fn worker_listens(&self) -> bool {
+        self.worker_listens.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        // Nothing panics while holding the lock.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// An agent is gated.
+    pub async fn attached(&self, agent: &AgentName) -> Result<(), StoreError> {
+        let gated = Gated { since: self.now(), frozen: false };
+        self.inner.agents.lock().gated.entry(agent.clone()).or_insert(gated);
+        self.announce(EventName::AgentAttached, None, agent);
+        self.record(Entry::new(gated.since, body::ATTACHED, &()).agent(agent)).await
+    }
+
+    /// An agent's gate was removed.
+    pub async fn detached(&self, agent: &AgentName) -> Result<(), StoreError> {
+        self.inner.agents.lock().gated.remove(agent);
+        self.announce(EventName::AgentDetached, None, agent);
+        self.record(Entry::new(self.now(), body::DETACHED, &()).agent(agent)).await
+    }
+
+    /// The supervisor stopped or continued an agent, or could not; asked by a reviewer or by somebody at the host.
+    pub async fn frozen(&self, agent: &AgentName, result: Result<bool, String>) -> Result<(), StoreError> {
+        let asked = {
+            let mut now = self.inner.agents.lock();
+            if let (Some(gated), Ok(frozen)) = (now.gated.get_mut(agent), &result) {
+                gated.frozen = *frozen;
+            }
+            now.asked.remove(agent)
+        };
+        match asked {
+            // Reviewers record it under their own name.
+            Some(asked) => asked.into_iter().for_each(|asked| drop(asked.send(result.clone()))),
+            None => {
+                if let Ok(frozen) = result {
+                    return self.record_freeze(agent, frozen, COMMAND_LINE).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops or continues an agent's processes, through the supervisor.
+    pub async fn freeze(&self, agent: &AgentName, frozen: bool, by: &str) -> Result<AgentView, FreezeError> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut now = self.inner.agents.lock();
+            if !now.gated.contains_key(agent) {
+                return Err(FreezeError::Unknown(agent.clone()));
+            }
+            now.asked.entry(agent.clone()).or_default().push(reply);
+        }
+        self.tell_supervisor(FromApproverRole::Freeze { agent: agent.clone(), frozen });
+        match timeout(FREEZE_WITHIN, answer).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(why))) => return Err(FreezeError::Refused(why)),
+            Ok(Err(_)) | Err(_) => return Err(FreezeError::NoAnswer),
+        }
+        self.record_freeze(agent, frozen, by).await?;
+        let all = self.agents().await?;
+        all.into_iter().find(|view| view.name == *agent).ok_or_else(|| FreezeError::Unknown(agent.clone()))
+    }
+
+    /// Every agent that is gated or ever asked for something, by name.
+    pub async fn agents(&self) -> Result<Vec<AgentView>, StoreError> {
+        let sql = "SELECT name, exchanges, held, denied, last_seen, (SELECT count(*) FROM holds \
+                   WHERE holds.agent = agents.name AND state = 'pending') AS pending FROM agents";
+        let store = self.store();
+        let rows =
+            sqlx::query(sql).fetch_all(store.readers()).await.map_err(|error| store.unreadable(error))?;
+        let mut views = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let now = self.inner.agents.lock();
+        for name in now.gated.keys() {
+            if !views.iter().any(|view| view.name == *name) {
+                views.push(unseen(name));
+            }
+        }
+        for view in &mut views {
+            if let Some(gated) = now.gated.get(&view.name) {
+                (view.attached, view.attached_since, view.frozen) = (true, Some(gated.since), gated.frozen);
+            }
+        }
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
+    }
+
+    async fn record_freeze(&self, agent: &AgentName, frozen: bool, by: &str) -> Result<(), StoreError> {
+        let kind = if frozen { body::FROZEN } else { body::THAWED };
+        self.record(Entry::new(self.now(), kind, &By { by: by.to_owned() }).agent(agent)).await
+    }
+}
+
+fn read(row: &sqlx::sqlite::SqliteRow) -> Result<AgentView, StoreError> {
+    let name: AgentName = row.get::<String, _>("name").parse().map_err(damaged)?;
+    let count = |column| row.get::<i64, _>(column).cast_unsigned();
+    Ok(AgentView {
+        pending: row.get("pending"),
+        exchanges: count("exchanges"),
+        held: count("held"),
+        denied: count("denied"),
+        last_seen: row.get::<Option<i64>, _>("last_seen").map(time).transpose()?,
+        ..unseen(&name)
+    })
+}
+
+/// An agent that did nothing yet and is not gated.
+fn unseen(name: &AgentName) -> AgentView {
+    AgentView {
+        name: name.clone(),
+        attached: false,
+        attached_since: None,
+        frozen: false,
+        pending: 0,
+        exchanges: 0,
+        held: 0,
+        denied: 0,
+        last_seen: None,
+    }
+}

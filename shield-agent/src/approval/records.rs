@@ -1,0 +1,159 @@
+//! Records of exchanges on their way into the journal: as many as wait share one transaction, and none is lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::agents::{self, Seen};
+use super::engine::Engine;
+use super::held;
+use super::mask::{self, Secrets};
+use crate::flow::policy::verdict::Verdict;
+use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, FromApprover};
+use crate::journal::body::{self, Finished, Judged};
+use crate::journal::entry::Entry;
+use crate::names::AgentName;
+use crate::report::Chain;
+use crate::store::StoreError;
+
+/// Records of one transaction.
+const BATCH: usize = 512;
+
+/// How long to wait before a store that refused something is asked again.
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// Something that happened to an exchange.
+#[derive(Debug)]
+pub enum Record {
+    /// It was judged.
+    Judged(Box<ExchangeRecord>),
+    /// It ended.
+    Finished(ExchangeOutcome),
+}
+
+/// Takes records until the worker is gone, and tells it how far the journal got.
+pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
+    let mut trouble = engine.store().watch_trouble();
+    let mut upto = 0;
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            received = records.recv_many(&mut batch, BATCH) => {
+                if received == 0 {
+                    return;
+                }
+                upto = batch.last().map_or(upto, |(seq, _)| *seq);
+                engine.keep_batch(std::mem::take(&mut batch)).await;
+                engine.tell_worker(FromApprover::Recorded { upto });
+            }
+            changed = trouble.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let why = trouble.borrow_and_update().as_ref().map(|error| Chain(error).to_string());
+                match why {
+                    Some(reason) => engine.tell_worker(FromApprover::Stopped { reason }),
+                    None => {
+                        engine.tell_worker(FromApprover::Recorded { upto });
+                        engine.go_on().await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Writes records down, however long that takes; the worker is told when it is not at once.
+    async fn keep_batch(&self, batch: Vec<(u64, Record)>) {
+        let now = self.now();
+        let entries: Vec<Entry> = batch.iter().map(|(_, record)| entry(record, now)).collect();
+        let seen = count(&batch, now);
+        while let Err(error) = self.append(entries.clone(), seen.clone()).await {
+            self.tell_worker(FromApprover::Stopped { reason: Chain(&error).to_string() });
+            self.store().writable().await;
+            sleep(TRY_AGAIN).await;
+        }
+    }
+
+    async fn append(&self, entries: Vec<Entry>, seen: HashMap<AgentName, Seen>) -> Result<(), StoreError> {
+        self.store()
+            .run(move |tx| {
+                Box::pin(async move {
+                    entries.into_iter().for_each(|entry| tx.journal(entry));
+                    for (agent, seen) in &seen {
+                        agents::count(tx, agent, seen).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// After an interruption: what was approved meanwhile is sent.
+    async fn go_on(&self) {
+        if let Err(error) = self.dispatch_all().await {
+            tracing::error!("approved requests wait: {}", Chain(&error));
+        }
+    }
+}
+
+fn count(batch: &[(u64, Record)], now: jiff::Timestamp) -> HashMap<AgentName, Seen> {
+    let mut seen: HashMap<AgentName, Seen> = HashMap::new();
+    for (_, record) in batch {
+        if let Record::Judged(record) = record {
+            let none = Seen { exchanges: 0, held: 0, denied: 0, last: now };
+            let seen = seen.entry(record.agent.clone()).or_insert(none);
+            seen.exchanges += 1;
+            seen.denied += u32::from(record.judgement.verdict == Verdict::Deny);
+        }
+    }
+    seen
+}
+
+fn entry(record: &Record, now: jiff::Timestamp) -> Entry {
+    match record {
+        Record::Judged(record) => {
+            let entry = Entry::new(now, body::JUDGED, &judged(record)).agent(&record.agent);
+            entry.subject(record.exchange).verdict(record.judgement.verdict)
+        }
+        Record::Finished(outcome) => {
+            let finished = Finished {
+                status: outcome.status,
+                sent: outcome.sent,
+                received: outcome.received,
+                took_ms: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+                error: outcome.error.as_deref().map(mask::url),
+            };
+            Entry::new(now, body::FINISHED, &finished).subject(outcome.exchange)
+        }
+    }
+}
+
+fn judged(record: &ExchangeRecord) -> Judged {
+    // The worker keeps header fields to itself: what is secret here is found by name and shape.
+    let secrets = Secrets::default();
+    let (method, url) = match &record.request {
+        Some(line) => (line.method.clone(), mask::url(&line.url)),
+        None => (
+            String::new(),
+            std::net::SocketAddr::new(record.destination.ip, record.destination.port).to_string(),
+        ),
+    };
+    Judged {
+        exchange: record.exchange,
+        caller: held::caller(&record.caller, &secrets),
+        destination: record.destination.clone(),
+        method,
+        url,
+        action: record.action.as_ref().map(|action| held::action(action, &secrets)),
+        rule: record.judgement.rule.clone(),
+        why: record.judgement.why.clone(),
+        observed: record.judgement.observed.clone(),
+        policy: record.judgement.policy,
+        digest: record.digest,
+        hold: None,
+    }
+}
