@@ -24,9 +24,11 @@ pub mod flow;
 pub mod worker;
 // The approval daemon.
 pub mod approval;
-pub mod control;
 pub mod journal;
 pub mod store;
+// Where people decide: pages and an API, and the command line's calls of it.
+pub mod console;
+pub mod control;
 // The agents' resolver, and the CA of this install.
 pub mod dns;
 pub mod signer;

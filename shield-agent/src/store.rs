@@ -7,6 +7,7 @@ mod error;
 pub mod holds;
 mod migrations;
 mod place;
+pub mod sessions;
 mod writer;
 
 use std::sync::Arc;

@@ -7,8 +7,10 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use super::{Place, StoreError};
 
 /// Each step: its number, what it brings, and its SQL.
-const STEPS: [(i64, &str, &str); 1] =
-    [(1, "journal and holds", include_str!("../../migrations/0001_journal_and_holds.sql"))];
+const STEPS: [(i64, &str, &str); 2] = [
+    (1, "journal and holds", include_str!("../../migrations/0001_journal_and_holds.sql")),
+    (2, "sessions", include_str!("../../migrations/0002_sessions.sql")),
+];
 
 /// Brings the schema up to date; refuses one that is ahead of us.
 pub(super) async fn run(connection: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
