@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -46,20 +46,19 @@ pub enum ConsoleError {
     Listener(#[source] io::Error),
 }
 
-/// Serves pages and API on the console's address until `shutdown`.
-pub async fn serve(
+/// Serves pages and API on the console's address until `shutdown`. What can be wrong is said before the first connection.
+pub fn serve(
     engine: Engine,
     config: &ConsoleConfig,
-    tls: Option<TlsPem>,
+    tls: Option<&TlsPem>,
     listener: StdTcpListener,
     shutdown: CancellationToken,
-) -> Result<(), ConsoleError> {
-    let acceptor = tls.as_ref().map(acceptor).transpose()?;
+) -> Result<impl Future<Output = ()> + Send + use<>, ConsoleError> {
+    let acceptor = tls.map(acceptor).transpose()?;
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = TcpListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Console);
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    run(accept, shutdown, |stream, stop| {
+    let serve = move |stream: TcpStream, stop| {
         let (router, acceptor) = (router.clone(), acceptor.clone());
         async move {
             let _ = stream.set_nodelay(true);
@@ -72,23 +71,21 @@ pub async fn serve(
                 },
             }
         }
-    })
-    .await;
-    Ok(())
+    };
+    Ok(run(listener, shutdown, serve))
 }
 
 /// Serves the API on the local socket until `shutdown`, to root outside every agent's cgroup.
-pub async fn serve_control(
+pub fn serve_control(
     engine: Engine,
     config: &ConsoleConfig,
     listener: StdUnixListener,
     shutdown: CancellationToken,
-) -> Result<(), ConsoleError> {
+) -> Result<impl Future<Output = ()> + Send + use<>, ConsoleError> {
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = UnixListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Control);
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    run(accept, shutdown, |stream, stop| {
+    let serve = move |stream: UnixStream, stop| {
         let router = router.clone();
         async move {
             match peer::check(&stream) {
@@ -96,21 +93,44 @@ pub async fn serve_control(
                 Err(refused) => tracing::warn!("the control socket was closed on a caller: {refused}"),
             }
         }
-    })
-    .await;
-    Ok(())
+    };
+    Ok(run(listener, shutdown, serve))
+}
+
+/// Something connections come from.
+trait Listen: Send + 'static {
+    /// A connection.
+    type Stream: Send;
+    /// The next one.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
 }
 
 /// Accepts connections and serves each in a task of its own, as many as may be at a time.
-async fn run<S, F: Future<Output = ()> + Send + 'static>(
-    accept: impl AsyncFn() -> io::Result<S>,
+async fn run<L: Listen, F: Future<Output = ()> + Send + 'static>(
+    listener: L,
     shutdown: CancellationToken,
-    serve: impl Fn(S, CancellationToken) -> F,
+    serve: impl Fn(L::Stream, CancellationToken) -> F + Send,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+            accepted = listener.next(), if connections.len() < MAX_CONNECTIONS => accepted,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
