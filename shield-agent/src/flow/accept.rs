@@ -5,6 +5,7 @@
 
 pub mod caller;
 pub mod forbidden;
+pub mod programs;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -17,8 +18,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::flow::origin::{Caller, Destination};
+use crate::flow::services::Services;
 use crate::names::AgentName;
-use forbidden::{Forbidden, ForbiddenAddress};
+use forbidden::ForbiddenAddress;
 
 const DNS_PORT: u16 = 53;
 
@@ -80,7 +82,11 @@ pub enum NotServed {
 }
 
 /// Identifies an accepted socket.
-pub fn identify(gate: &Gate, forbidden: &Forbidden, socket: BorrowedFd<'_>) -> Result<Accepted, NotServed> {
+pub async fn identify(
+    gate: &Gate,
+    services: &Services,
+    socket: BorrowedFd<'_>,
+) -> Result<Accepted, NotServed> {
     let record = gate.originals.lookup(socket).map_err(NotServed::Lookup)?.ok_or(NotServed::NoRecord)?;
     let original = SocketAddr::new(Ipv6Addr::from(record.address).to_canonical(), record.port);
     if original == SocketAddr::from((PROBE_ADDRESS, PROBE_PORT)) {
@@ -89,8 +95,9 @@ pub fn identify(gate: &Gate, forbidden: &Forbidden, socket: BorrowedFd<'_>) -> R
     if original.port() == DNS_PORT {
         return Ok(Accepted::Dns);
     }
-    forbidden.check(original)?;
-    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller: caller::describe(&record), original }))
+    services.forbidden.check(original)?;
+    let caller = caller::describe(&record, &services.programs).await;
+    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller, original }))
 }
 
 /// Tells the launcher that its probe came through the gate of `agent`.
