@@ -119,3 +119,34 @@ pub fn reset(socket: &TcpStream) {
     // On failure the close is an ordinary one.
     let _ = socket.set_zero_linger();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    /// Answers every look-up the same.
+    struct Records(fn() -> io::Result<Option<Original>>);
+
+    impl Originals for Records {
+        fn lookup(&self, _: BorrowedFd<'_>) -> io::Result<Option<Original>> {
+            (self.0)()
+        }
+    }
+
+    fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
+        let gate = Gate { agent: "bot".parse().unwrap(), originals: Arc::new(Records(records)) };
+        identify(&gate, &Forbidden::default(), std::fs::File::open("/dev/null").unwrap().as_fd())
+    }
+
+    #[test]
+    fn a_socket_without_a_record_is_not_served() {
+        assert!(matches!(identified(|| Ok(None)), Err(NotServed::NoRecord)));
+    }
+
+    #[test]
+    fn a_socket_whose_record_cannot_be_read_is_not_served() {
+        assert!(matches!(identified(|| Err(io::ErrorKind::OutOfMemory.into())), Err(NotServed::Lookup(_))));
+    }
+}
