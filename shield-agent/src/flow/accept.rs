@@ -18,9 +18,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::flow::origin::{Caller, Destination};
-use crate::flow::services::Services;
 use crate::names::AgentName;
-use forbidden::ForbiddenAddress;
+use forbidden::{Forbidden, ForbiddenAddress};
+use programs::Programs;
 
 const DNS_PORT: u16 = 53;
 
@@ -84,7 +84,7 @@ pub enum NotServed {
 /// Identifies an accepted socket.
 pub async fn identify(
     gate: &Gate,
-    services: &Services,
+    (forbidden, programs): (&Forbidden, &Programs),
     socket: BorrowedFd<'_>,
 ) -> Result<Accepted, NotServed> {
     let record = gate.originals.lookup(socket).map_err(NotServed::Lookup)?.ok_or(NotServed::NoRecord)?;
@@ -95,8 +95,8 @@ pub async fn identify(
     if original.port() == DNS_PORT {
         return Ok(Accepted::Dns);
     }
-    services.forbidden.check(original)?;
-    let caller = caller::describe(&record, &services.programs).await;
+    forbidden.check(original)?;
+    let caller = caller::describe(&record, programs).await;
     Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller, original }))
 }
 
@@ -135,18 +135,23 @@ mod tests {
         }
     }
 
-    fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
+    async fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
         let gate = Gate { agent: "bot".parse().unwrap(), originals: Arc::new(Records(records)) };
-        identify(&gate, &Forbidden::default(), std::fs::File::open("/dev/null").unwrap().as_fd())
+        let programs = Programs::new(tokio::sync::mpsc::unbounded_channel().0);
+        let socket = std::fs::File::open("/dev/null").unwrap();
+        identify(&gate, (&Forbidden::default(), &programs), socket.as_fd()).await
     }
 
-    #[test]
-    fn a_socket_without_a_record_is_not_served() {
-        assert!(matches!(identified(|| Ok(None)), Err(NotServed::NoRecord)));
+    #[tokio::test]
+    async fn a_socket_without_a_record_is_not_served() {
+        assert!(matches!(identified(|| Ok(None)).await, Err(NotServed::NoRecord)));
     }
 
-    #[test]
-    fn a_socket_whose_record_cannot_be_read_is_not_served() {
-        assert!(matches!(identified(|| Err(io::ErrorKind::OutOfMemory.into())), Err(NotServed::Lookup(_))));
+    #[tokio::test]
+    async fn a_socket_whose_record_cannot_be_read_is_not_served() {
+        assert!(matches!(
+            identified(|| Err(io::ErrorKind::OutOfMemory.into())).await,
+            Err(NotServed::Lookup(_))
+        ));
     }
 }
