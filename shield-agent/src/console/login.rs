@@ -47,7 +47,7 @@ pub(super) async fn show(Query(link): Query<Link>) -> Response {
 pub(super) async fn log_in(State(app): State<App>, Form(form): Form<LoginForm>) -> Result<Response, Problem> {
     if !app.guesses.allows() {
         let wait = "too many links were wrong: wait a minute, then make a new one with `shield login`";
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, wait).as_page());
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, wait).into_page());
     }
     let name = form.name.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME {
@@ -55,7 +55,7 @@ pub(super) async fn log_in(State(app): State<App>, Form(form): Form<LoginForm>) 
         return Ok(with_status(StatusCode::UNPROCESSABLE_ENTITY, login_page(&form.token, name, &wanted)));
     }
     let used = app.sessions.consume_link(&Token::given(&form.token), name, Timestamp::now()).await;
-    let Some((token, _)) = used.map_err(|error| Problem::from(error).as_page())? else {
+    let Some((token, _)) = used.map_err(|error| Problem::from(error).into_page())? else {
         app.guesses.wrong();
         let used = "This link was used before or is older than ten minutes. `shield login` on the host makes another.";
         return Ok(with_status(StatusCode::FORBIDDEN, login_page("", name, used)));
@@ -71,7 +71,7 @@ pub(super) async fn log_out(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     if let Some(token) = &reviewer.token {
-        app.sessions.end(token, Timestamp::now()).await.map_err(|error| Problem::from(error).as_page())?;
+        app.sessions.end(token, Timestamp::now()).await.map_err(|error| Problem::from(error).into_page())?;
     }
     Ok(set_cookie(&app, "", 0))
 }

@@ -31,7 +31,7 @@ impl Problem {
     }
 
     /// As a page.
-    pub(super) fn as_page(self) -> Self {
+    pub(super) fn into_page(self) -> Self {
         Self { for_people: true, ..self }
     }
 

@@ -59,9 +59,9 @@ pub(in crate::console) async fn queue(
     Query(query): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
     let filter = HoldFilter { state: StateFilter::Pending, agent: None, after: query.after, limit: CARDS };
-    let page = app.engine.holds(&filter).await.map_err(|error| Problem::from(error).as_page())?;
+    let page = app.engine.holds(&filter).await.map_err(|error| Problem::from(error).into_page())?;
     let agents = match page.items.is_empty() {
-        true => app.engine.agents().await.map_err(|error| Problem::from(error).as_page())?,
+        true => app.engine.agents().await.map_err(|error| Problem::from(error).into_page())?,
         false => Vec::new(),
     };
     let frame = Frame::new("", "queue", &app, &reviewer);
