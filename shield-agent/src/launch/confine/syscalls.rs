@@ -1,5 +1,5 @@
-//! The system calls an agent does without. Everything else stays as it is: this filter closes ways past the gate, it is
-//! no sandbox of programs.
+//! The system calls an agent does without, and those a role of ours does without too. Everything else stays as it is:
+//! this filter closes ways past the gate, it is no sandbox of programs.
 //!
 //! Programs of another processor mode number their calls differently and would pass it by: 32-bit ones are ended, x32
 //! ones find no call.
@@ -49,6 +49,20 @@ const FORBIDDEN: &[c_long] = &[
 /// Refused with `ENOSYS`, so that programs turn to ordinary calls: a ring makes calls this filter never sees.
 const ABSENT: &[c_long] = &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// What a role of ours refuses itself beyond that: starting programs, and looking into other processes.
+const NO_ROLES: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_unshare,
+    libc::SYS_chroot,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+];
+
 /// Typing into the terminal the agent shares with the shell that started it, which would run the words outside.
 const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
@@ -57,15 +71,25 @@ const X32: u32 = 0x4000_0000;
 
 /// Refuses them from now on, to the calling thread and everything it starts.
 pub(super) fn refuse() -> Result<(), ConfineError> {
-    for filter in filters().map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
+    refuse_and(&[])
+}
+
+/// The same, and what no role of ours does; `sockets` says whether this one makes any.
+pub(crate) fn refuse_to_a_role(sockets: bool) -> Result<(), ConfineError> {
+    let none = if sockets { &[][..] } else { &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind][..] };
+    refuse_and(&[NO_ROLES, none].concat())
+}
+
+fn refuse_and(more: &[c_long]) -> Result<(), ConfineError> {
+    for filter in filters(more).map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
         apply_filter(&filter).map_err(|error| ConfineError::Syscalls(Box::new(error)))?;
     }
     Ok(())
 }
 
 /// One program for each answer, because a program knows one.
-fn filters() -> Result<[BpfProgram; 3], seccompiler::BackendError> {
-    let mut forbidden = whole(FORBIDDEN);
+fn filters(more: &[c_long]) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
+    let mut forbidden = whole(&[FORBIDDEN, more].concat());
     let typing = TYPING.map(|request| argument(1, SeccompCmpOp::Eq, request).and_then(|is| all([is])));
     forbidden.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
     Ok([
@@ -125,14 +149,14 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_processor() {
-        assert!(filters().unwrap().iter().all(|filter| filter.len() > 10));
+        assert!(filters(NO_ROLES).unwrap().iter().all(|filter| filter.len() > 10));
     }
 
     #[test]
     fn no_call_is_refused_in_two_ways() {
-        let mut calls: Vec<_> = FORBIDDEN.iter().chain(ABSENT).collect();
+        let mut calls: Vec<_> = FORBIDDEN.iter().chain(ABSENT).chain(NO_ROLES).collect();
         calls.sort();
         calls.dedup();
-        assert_eq!(calls.len(), FORBIDDEN.len() + ABSENT.len());
+        assert_eq!(calls.len(), FORBIDDEN.len() + ABSENT.len() + NO_ROLES.len());
     }
 }
