@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -58,8 +58,7 @@ pub async fn serve(
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = TcpListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Console);
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    run(accept, shutdown, |stream, stop| {
+    run(&listener, shutdown, |stream, stop| {
         let (router, acceptor) = (router.clone(), acceptor.clone());
         async move {
             let _ = stream.set_nodelay(true);
@@ -87,8 +86,7 @@ pub async fn serve_control(
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = UnixListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Control);
-    let accept = async || listener.accept().await.map(|(stream, _)| stream);
-    run(accept, shutdown, |stream, stop| {
+    run(&listener, shutdown, |stream, stop| {
         let router = router.clone();
         async move {
             match peer::check(&stream) {
@@ -101,16 +99,39 @@ pub async fn serve_control(
     Ok(())
 }
 
+/// Both kinds of listener.
+trait Accept {
+    type Stream;
+
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
 /// Accepts connections and serves each in a task of its own, as many as may be at a time.
-async fn run<S, F: Future<Output = ()> + Send + 'static>(
-    accept: impl AsyncFn() -> io::Result<S>,
+async fn run<L: Accept, F: Future<Output = ()> + Send + 'static>(
+    listener: &L,
     shutdown: CancellationToken,
-    serve: impl Fn(S, CancellationToken) -> F,
+    serve: impl Fn(L::Stream, CancellationToken) -> F,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+            accepted = listener.next(), if connections.len() < MAX_CONNECTIONS => accepted,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };

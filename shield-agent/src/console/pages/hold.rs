@@ -19,7 +19,7 @@ use crate::approval::mask;
 use crate::approval::view::{Decision, DecisionRequest, HoldState, HoldView};
 use crate::console::app::App;
 use crate::console::auth::Visitor;
-use crate::console::problem::Problem;
+use crate::console::problem::{Problem, for_people};
 use crate::names::Digest;
 
 /// What the decision form sends.
@@ -88,7 +88,7 @@ pub(in crate::console) async fn hold(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     let end = end(&app, &hold).await;
     let frame = Frame::new("", "queue", &app, &reviewer);
     Ok(rendered(&HoldPage::new(frame, hold, end, Timestamp::now())))
@@ -102,7 +102,7 @@ pub(in crate::console) async fn decide(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     let frame = Frame::new("Not decided", "queue", &app, &reviewer);
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     let reason = form.reason.trim().to_owned();
     let request = DecisionRequest { decision: form.decision, digest: form.digest, reason };
     settled(frame, app.engine.decide(hold.id, &request, &reviewer.name).await)
@@ -116,7 +116,7 @@ pub(in crate::console) async fn revoke(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     let frame = Frame::new("Not taken back", "queue", &app, &reviewer);
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     settled(frame, app.engine.revoke(hold.id, &reviewer.name).await)
 }
 
@@ -128,7 +128,7 @@ fn settled(frame: Frame, done: Result<HoldView, DecideError>) -> Result<Response
             let page = ConflictPage::new(frame, why.to_string(), *current);
             Ok((StatusCode::CONFLICT, rendered(&page)).into_response())
         }
-        Err(DecideError::Find(error)) => Err(Problem::from(error).as_page()),
+        Err(DecideError::Find(error)) => Err(for_people(error)),
     }
 }
 
@@ -190,7 +190,7 @@ impl HoldPage {
     }
 
     fn over(&self) -> bool {
-        !matches!(self.hold.state, HoldState::Pending | HoldState::Approved | HoldState::Sending)
+        !self.hold.state.is_open()
     }
 }
 
