@@ -57,7 +57,7 @@ async fn a_stale_digest_gets_a_page_that_says_so() {
     let reply = console.post(&format!("/h/{id}/decision"), &form).await;
     assert_eq!(reply.status, StatusCode::CONFLICT);
     assert!(
-        reply.text.contains("the digest is not the held request")
+        reply.text.contains("The digest is not the held request")
             && reply.text.contains(&format!("href=\"/h/{id}\""))
     );
     assert_eq!(console.world.engine.hold(&id.to_string()).await.unwrap().state, HoldState::Pending);
