@@ -9,6 +9,7 @@ mod confine;
 mod environment;
 mod mounts;
 mod probe;
+mod runtime;
 mod streams;
 mod trust;
 pub mod user;

@@ -82,9 +82,7 @@ impl Clients {
     ) -> Result<Running> {
         let mut command = deployment.agent(agent, &self.command_line(client, errand));
         command.env("PYTHONPATH", self.directory.join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().context("cannot start shield")?;
-        Ok(Running(child))
+        Running::start(&mut command)
     }
 
     fn command_line(&self, client: Client, errand: &Errand) -> Vec<String> {
@@ -119,6 +117,12 @@ impl Client {
 pub struct Running(std::process::Child);
 
 impl Running {
+    /// Starts a command that tells what clients tell.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map(Self).context("cannot start shield")
+    }
+
     /// Waits for the client to end, and gives what it told.
     pub fn told(self) -> Result<Told> {
         let output = self.0.wait_with_output().context("cannot wait for a client")?;
@@ -138,7 +142,8 @@ fn read(output: &Output) -> Result<Told> {
     Ok(Told { status: status.parse()?, body: body.to_owned() })
 }
 
-fn curl(version: &str, errand: &Errand) -> Vec<String> {
+/// curl's command line for an errand.
+pub fn curl(version: &str, errand: &Errand) -> Vec<String> {
     let mut words = vec!["curl", "--silent", "--show-error", version, "--write-out", "\n%{http_code}\n"];
     words.extend(["--request", errand.method, &errand.url]);
     if !errand.body.is_empty() {

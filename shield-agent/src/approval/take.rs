@@ -66,6 +66,7 @@ impl Engine {
                 return self.join(tx, ask, row, request).await;
             }
             if let Some(ending) = self.still_told(tx, &row).await? {
+                holds::asked(tx, row.id).await?;
                 holds::collected(tx, row.id).await?;
                 tx.journal(self.judged(body::ASKED, request, row.id));
                 return Ok(Taken::Over(row.id, ending));

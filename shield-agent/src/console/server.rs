@@ -46,19 +46,19 @@ pub enum ConsoleError {
     Listener(#[source] io::Error),
 }
 
-/// Serves pages and API on the console's address until `shutdown`.
-pub async fn serve(
+/// Serves pages and API on the console's address until `shutdown`. What can be wrong is said before the first connection.
+pub fn serve(
     engine: Engine,
     config: &ConsoleConfig,
-    tls: Option<TlsPem>,
+    tls: Option<&TlsPem>,
     listener: StdTcpListener,
     shutdown: CancellationToken,
-) -> Result<(), ConsoleError> {
-    let acceptor = tls.as_ref().map(acceptor).transpose()?;
+) -> Result<impl Future<Output = ()> + Send + use<>, ConsoleError> {
+    let acceptor = tls.map(acceptor).transpose()?;
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = TcpListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Console);
-    run(&listener, shutdown, |stream, stop| {
+    let serve = move |stream: TcpStream, stop| {
         let (router, acceptor) = (router.clone(), acceptor.clone());
         async move {
             let _ = stream.set_nodelay(true);
@@ -71,22 +71,21 @@ pub async fn serve(
                 },
             }
         }
-    })
-    .await;
-    Ok(())
+    };
+    Ok(run(listener, shutdown, serve))
 }
 
 /// Serves the API on the local socket until `shutdown`, to root outside every agent's cgroup.
-pub async fn serve_control(
+pub fn serve_control(
     engine: Engine,
     config: &ConsoleConfig,
     listener: StdUnixListener,
     shutdown: CancellationToken,
-) -> Result<(), ConsoleError> {
+) -> Result<impl Future<Output = ()> + Send + use<>, ConsoleError> {
     listener.set_nonblocking(true).map_err(ConsoleError::Listener)?;
     let listener = UnixListener::from_std(listener).map_err(ConsoleError::Listener)?;
     let router = router(engine, config, Door::Control);
-    run(&listener, shutdown, |stream, stop| {
+    let serve = move |stream: UnixStream, stop| {
         let router = router.clone();
         async move {
             match peer::check(&stream) {
@@ -94,19 +93,19 @@ pub async fn serve_control(
                 Err(refused) => tracing::warn!("the control socket was closed on a caller: {refused}"),
             }
         }
-    })
-    .await;
-    Ok(())
+    };
+    Ok(run(listener, shutdown, serve))
 }
 
-/// Both kinds of listener.
-trait Accept {
-    type Stream;
-
+/// Something connections come from.
+trait Listen: Send + 'static {
+    /// A connection.
+    type Stream: Send;
+    /// The next one.
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-impl Accept for TcpListener {
+impl Listen for TcpListener {
     type Stream = TcpStream;
 
     async fn next(&self) -> io::Result<TcpStream> {
@@ -114,7 +113,7 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixListener {
+impl Listen for UnixListener {
     type Stream = UnixStream;
 
     async fn next(&self) -> io::Result<UnixStream> {
@@ -123,10 +122,10 @@ impl Accept for UnixListener {
 }
 
 /// Accepts connections and serves each in a task of its own, as many as may be at a time.
-async fn run<L: Accept, F: Future<Output = ()> + Send + 'static>(
-    listener: &L,
+async fn run<L: Listen, F: Future<Output = ()> + Send + 'static>(
+    listener: L,
     shutdown: CancellationToken,
-    serve: impl Fn(L::Stream, CancellationToken) -> F,
+    serve: impl Fn(L::Stream, CancellationToken) -> F + Send,
 ) {
     let mut connections = JoinSet::new();
     loop {

@@ -50,7 +50,7 @@ const FORBIDDEN: &[c_long] = &[
 const ABSENT: &[c_long] = &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
 /// Typing into the terminal the agent shares with the shell that started it, which would run the words outside.
-const TYPING: [u64; 2] = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
 /// System calls of the x32 mode have this bit, and the processor's usual name.
 const X32: u32 = 0x4000_0000;

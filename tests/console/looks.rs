@@ -1,0 +1,135 @@
+//! Every page on a phone and on a desk, light and dark. Pictures go to `artefacts/console/`, for people to look at.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use shield_tests::client::Running;
+
+use crate::browser::{PHONE, Screen, Tab};
+use crate::reviewer::{BODY, DENY, Scene, play};
+
+const SCREENS: [(&str, Screen); 4] = [
+    ("phone-light", PHONE),
+    ("phone-dark", Screen { dark: true, ..PHONE }),
+    ("desk-light", Screen { phone: false, ..PHONE }),
+    ("desk-dark", Screen { phone: false, dark: true, ..PHONE }),
+];
+
+#[test]
+fn every_page_fits_a_phone_is_dark_when_asked_and_keeps_nobody_out() -> Result<()> {
+    play(|scene| {
+        let gallery = Gallery::new(scene)?;
+        gallery.login()?;
+        gallery.take("queue-calm", "/")?;
+        let waiting = ask(scene)?;
+        gallery.take("queue", "/")?;
+        gallery.take("agents", "/agents")?;
+        let hold = |agent| Ok::<_, anyhow::Error>(scene.deployment.pending(agent)?);
+        let (plain, long) = (hold("cleanup-bot")?, hold("deploy-bot")?);
+        let (at_plain, at_long) = (format!("/h/{}", plain.id), format!("/h/{}", long.id));
+        gallery.take("hold", &at_plain)?;
+        gallery.take("hold-long", &at_long)?;
+        gallery.conflict("cleanup-bot", &at_plain)?;
+        scene.deployment.decide("deny", &long, "Too broad: narrow it down to what you need.")?;
+        waiting.into_iter().try_for_each(|running| running.told().map(|_| ()))?;
+        gallery.take("hold-sent", &at_plain)?;
+        gallery.take("hold-denied", &at_long)?;
+        gallery.take("history", "/history")?;
+        gallery.take("not-found", "/nowhere")
+    })
+}
+
+/// A plain request and one that is long everywhere.
+fn ask(scene: &Scene) -> Result<Vec<Running>> {
+    scene.asks("reader", "GET", "/v1/customers/8821", "")?.told()?;
+    let json =
+        ["--header", "content-type: application/json", "--header", "authorization: Bearer sk_live_2k8fR7"];
+    let plain = scene.asks_with("cleanup-bot", "DELETE", "/v1/customers/8821", BODY, &json)?;
+    let path = format!("/v1/exports/{}?filter={}", "a1b2c3d4".repeat(30), "without-a-break-".repeat(12));
+    let rows: Vec<String> =
+        (0..200).map(|row| format!(r#"{{"id":{row},"name":"customer {row}"}}"#)).collect();
+    let body = format!("[{}]", rows.join(",\n"));
+    let long = scene.asks_with("deploy-bot", "DELETE", &path, &body, &json)?;
+    scene.deployment.pending("deploy-bot")?;
+    Ok(vec![plain, long])
+}
+
+/// A reviewer at each screen.
+struct Gallery<'a> {
+    scene: &'a Scene,
+    console: String,
+    folder: PathBuf,
+    tabs: Vec<(&'static str, Screen, Tab<'a>)>,
+}
+
+impl<'a> Gallery<'a> {
+    fn new(scene: &'a Scene) -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artefacts/console");
+        std::fs::create_dir_all(&folder).context("cannot make a folder for pictures")?;
+        let tab = |(name, screen)| Ok((name, screen, scene.logged_in(screen)?));
+        let tabs = SCREENS.into_iter().map(tab).collect::<Result<_>>()?;
+        Ok(Self { scene, console: scene.console()?, folder, tabs })
+    }
+
+    /// The page a link opens.
+    fn login(&self) -> Result<()> {
+        for (name, screen) in SCREENS {
+            let tab = self.scene.browser.visitor(screen)?.tab()?;
+            tab.open(&self.scene.link()?)?;
+            self.judge("login", name, screen, &tab)?;
+        }
+        Ok(())
+    }
+
+    /// Two reviewers who decide at once: what the slower one sees.
+    fn conflict(&self, agent: &str, address: &str) -> Result<()> {
+        let hold = self.scene.deployment.pending(agent)?;
+        let slow = SCREENS
+            .map(|(name, screen)| (name, screen, self.scene.logged_in(Screen { scripts: false, ..screen })));
+        for (_, _, tab) in &slow {
+            tab.as_ref()
+                .map_err(|error| anyhow::anyhow!("{error:#}"))?
+                .open(&format!("{}{address}", self.console))?;
+        }
+        self.scene.deployment.decide("approve", &hold, "As discussed.")?;
+        for (name, screen, tab) in slow {
+            let tab = tab?;
+            tab.submit(DENY)?;
+            self.judge("conflict", name, screen, &tab)?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, page: &str, address: &str) -> Result<()> {
+        for (name, screen, tab) in &self.tabs {
+            tab.open(&format!("{}{address}", self.console))?;
+            self.judge(page, name, *screen, tab)?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, page: &str, name: &str, screen: Screen, tab: &Tab<'_>) -> Result<()> {
+        let here = || format!("{page} on {name}");
+        tab.picture(&self.folder.join(format!("{page}-{name}.png")), false).with_context(here)?;
+        if page.starts_with("hold") {
+            tab.picture(&self.folder.join(format!("{page}-{name}-whole.png")), true).with_context(here)?;
+        }
+        let width: u32 = tab.evaluate("document.documentElement.scrollWidth").with_context(here)?;
+        let room = if screen.phone { 360 } else { 1280 };
+        ensure!(width <= room, "{}: is {width} pixels wide, and there are {room}", here());
+        ensure!(is_dark(tab)? == screen.dark, "{}: is not {screen:?}", here());
+        tab.expect_no_complaint().with_context(here)?;
+        let barriers = tab.barriers().with_context(here)?;
+        ensure!(barriers.is_empty(), "{}: {}", here(), barriers.join("\n"));
+        Ok(())
+    }
+}
+
+/// Whether the page's text is lighter than what lies below it.
+fn is_dark(tab: &Tab<'_>) -> Result<bool> {
+    tab.evaluate(
+        "(() => { const style = getComputedStyle(document.body);
+           const light = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+           return light(style.color) > light(style.backgroundColor); })()",
+    )
+}

@@ -1,0 +1,10 @@
+//! The console as a reviewer meets it: a real browser, a real daemon, real clients behind the gate, and the origin's
+//! ledger as the judge of what was sent.
+
+mod access;
+mod browser;
+mod deciding;
+mod hostile;
+mod looks;
+mod reviewer;
+mod watching;
