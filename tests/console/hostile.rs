@@ -22,10 +22,7 @@ fn what_an_agent_sends_is_shown_spelled_out_and_never_runs() -> Result<()> {
             &["--globoff", "--user-agent", "<script>alert(5)</script>\u{202e}"],
         )?;
         let tab = scene.logged_in(PHONE)?;
-        let hold = match scene.deployment.pending("hostile") {
-            Ok(h) => h,
-            Err(_) => anyhow::bail!("{:?}", waiting.told()?),
-        };
+        let hold = match scene.deployment.pending("hostile") { Ok(h) => h, Err(_) => anyhow::bail!("{:?}", waiting.told()?) };
         let console = scene.console()?;
         for page in ["/", "/history", "/agents", &format!("/h/{}", hold.id)] {
             tab.open(&format!("{console}{page}"))?;
