@@ -93,6 +93,29 @@ async fn a_script_lists_shows_and_decides() {
 }
 
 #[tokio::test]
+async fn calls_without_a_body_are_json_too_so_no_other_site_can_make_them() {
+    let mut console = Console::start().await;
+    let hold = console.hold("/1").await;
+    for kind in ["", "text/plain", "application/x-www-form-urlencoded", "text/plain;application/json"] {
+        for call in [&*format!("holds/{}/revoke", hold.id), "agents/bot/freeze", "agents/bot/thaw"] {
+            let request = console.request("POST", &format!("/api/v1/{call}")).header("content-type", kind);
+            let answer = console.send(request.body(axum::body::Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind} {call}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_in_json() {
+    let console = Console::start().await;
+    for path in ["/api/v1/holds/zzz", "/api/v1/nothing", "/api/v1/holds?x=1"] {
+        let answer = console.open(path).await;
+        assert_eq!(answer.field("content-type"), "application/problem+json", "{path}");
+        assert_eq!(answer.json()["status"], json!(answer.status.as_u16()));
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_a_download_and_never_a_page() {
     let mut console = Console::start().await;
     let hold = console.hold("/1").await;

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::Console;
 use crate::approval::tests::world::{answer, request};
-use crate::approval::view::HoldState;
+use crate::approval::view::{Decision, HoldState};
 use crate::ipc::approver::FromApprover;
 
 #[tokio::test]
@@ -68,6 +68,29 @@ async fn whoever_comes_second_is_told_what_the_first_one_did() {
     let late = console.submit(&path, &form("approve", &hold.digest.to_string())).await;
     assert_eq!(late.status, StatusCode::CONFLICT);
     assert!(late.body.contains("already denied") && late.body.contains(&format!("/h/{}", hold.id)));
+}
+
+#[tokio::test]
+async fn nothing_else_is_done_without_the_sessions_token_either() {
+    let mut console = Console::start().await;
+    let hold = console.hold("/1").await;
+    for path in [&*format!("/h/{}/revoke", hold.id), "/agents/bot/freeze", "/agents/bot/thaw"] {
+        let answer = console.submit(path, "csrf=0").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(answer.body.contains("reload the page"), "a person is told what to do");
+    }
+}
+
+#[tokio::test]
+async fn an_approval_that_is_being_sent_cannot_be_taken_back() {
+    let mut console = Console::start().await;
+    let hold = console.hold("/1").await;
+    console.world.decide(hold.id, Decision::Approve).await;
+    console.world.order().await;
+    let csrf = format!("csrf={}", console.csrf);
+    let answer = console.submit(&format!("/h/{}/revoke", hold.id), &csrf).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert!(answer.body.contains("cannot be taken back"));
 }
 
 #[tokio::test]

@@ -57,6 +57,25 @@ async fn a_link_is_looked_at_any_number_of_times_and_used_once() {
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_can_read_is_not_one() {
+    let console = Console::start().await;
+    let (link, _) = console.app.sessions.create_link(Timestamp::now()).await.unwrap();
+    for name in ["", "+++", &"x".repeat(61), "%E2%80%AEadA", "a%00b"] {
+        let answer = console.submit("/login", &format!("token={}&name={name}", link.reveal())).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_a_chat_leads_to_the_hold_although_the_cookie_is_strict() {
+    let console = Console::start().await;
+    let request = Request::get("/h/01ABC").header("host", "localhost:7443");
+    let request = request.header("sec-fetch-site", "cross-site").body(Body::empty()).unwrap();
+    let answer = console.send(request).await;
+    assert!(answer.body.contains("content=\"0;url=/h/01ABC\""), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn guesses_at_links_are_slowed_down() {
     let console = Console::start().await;
     let mut last = StatusCode::OK;
@@ -125,6 +144,8 @@ async fn every_answer_tells_browsers_to_run_and_frame_nothing() {
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(answer.field("x-content-type-options"), "nosniff", "{path}");
+        // With `no-referrer`, browsers say of our own forms that they come from nowhere.
+        assert_eq!(answer.field("referrer-policy"), "same-origin", "{path}");
         assert!(answer.head.keys().all(|name| !name.as_str().starts_with("access-control")), "{path}");
     }
 }
