@@ -12,7 +12,8 @@ use landlock::{
 };
 
 use crate::ipc::supervisor::Duty;
-use crate::launch::confine::{ConfineError, syscalls};
+use crate::launch::confine::ConfineError;
+use crate::launch::confine::syscalls::{self, Needs};
 use crate::store::Place;
 
 /// Newest version of Landlock whose rights over files are known here.
@@ -36,18 +37,22 @@ pub enum CageError {
 /// be the only thread, with `no_new_privs` set.
 pub(super) fn close(duty: &Duty) -> Result<bool, CageError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let (places, sockets) = match duty {
-        Duty::Work => (vec![(PathBuf::from("/proc"), read)], true),
+    let (places, needs) = match duty {
+        Duty::Work => (vec![(PathBuf::from("/proc"), read)], Needs { sockets: true, lookups: true }),
         Duty::Approve(config) => {
             let store = Place::from_url(&config.config.store_url).ok();
             let store = store.and_then(|place| place.path().parent().map(Path::to_owned));
             let own = store.into_iter().map(|directory| (directory, AccessFs::from_all(KNOWN)));
-            ([(PathBuf::from("/proc"), read)].into_iter().chain(own).collect(), true)
+            let places = [(PathBuf::from("/proc"), read)].into_iter().chain(own).collect();
+            (places, Needs { sockets: true, lookups: false })
         }
-        Duty::Sign { ca_dir } => (vec![(ca_dir.clone(), AccessFs::from_all(KNOWN))], false),
+        Duty::Sign { ca_dir } => {
+            let places = vec![(ca_dir.clone(), AccessFs::from_all(KNOWN))];
+            (places, Needs { sockets: false, lookups: false })
+        }
     };
     let enforced = keep_files(&places)?;
-    syscalls::refuse_to_a_role(sockets).map_err(CageError::Calls)?;
+    syscalls::refuse_to_a_role(needs).map_err(CageError::Calls)?;
     Ok(enforced)
 }
 

@@ -69,29 +69,57 @@ const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 /// System calls of the x32 mode have this bit, and the processor's usual name.
 const X32: u32 = 0x4000_0000;
 
+/// The `bpf` command that only looks into a map (`linux/bpf.h`).
+const BPF_MAP_LOOKUP_ELEM: u64 = 1;
+
+/// What a role of ours cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// Sockets.
+    pub(crate) sockets: bool,
+    /// Looking into the maps it was given.
+    pub(crate) lookups: bool,
+}
+
 /// Refuses them from now on, to the calling thread and everything it starts.
 pub(super) fn refuse() -> Result<(), ConfineError> {
-    refuse_and(&[])
+    apply(agents_rules())
 }
 
-/// The same, and what no role of ours does; `sockets` says whether this one makes any.
-pub(crate) fn refuse_to_a_role(sockets: bool) -> Result<(), ConfineError> {
-    let none = if sockets { &[][..] } else { &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind][..] };
-    refuse_and(&[NO_ROLES, none].concat())
+/// Refuses what no role of ours does, and what this one does not need.
+pub(crate) fn refuse_to_a_role(needs: Needs) -> Result<(), ConfineError> {
+    apply(roles_rules(needs))
 }
 
-fn refuse_and(more: &[c_long]) -> Result<(), ConfineError> {
-    for filter in filters(more).map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
+fn apply(forbidden: Result<Rules, seccompiler::BackendError>) -> Result<(), ConfineError> {
+    for filter in forbidden.and_then(filters).map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
         apply_filter(&filter).map_err(|error| ConfineError::Syscalls(Box::new(error)))?;
     }
     Ok(())
 }
 
-/// One program for each answer, because a program knows one.
-fn filters(more: &[c_long]) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
-    let mut forbidden = whole(&[FORBIDDEN, more].concat());
+fn agents_rules() -> Result<Rules, seccompiler::BackendError> {
+    let mut forbidden = whole(FORBIDDEN);
     let typing = TYPING.map(|request| argument(1, SeccompCmpOp::Eq, request).and_then(|is| all([is])));
     forbidden.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    Ok(forbidden)
+}
+
+fn roles_rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
+    let mut forbidden = agents_rules()?;
+    forbidden.append(&mut whole(NO_ROLES));
+    if !needs.sockets {
+        forbidden.append(&mut whole(&[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind]));
+    }
+    if needs.lookups {
+        let other = argument(0, SeccompCmpOp::Ne, BPF_MAP_LOOKUP_ELEM)?;
+        forbidden.insert(libc::SYS_bpf, vec![all([other])?]);
+    }
+    Ok(forbidden)
+}
+
+/// One program for each answer, because a program knows one.
+fn filters(forbidden: Rules) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
     Ok([
         compile(families()?, libc::EAFNOSUPPORT)?,
         compile(forbidden, libc::EPERM)?,
@@ -149,7 +177,10 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_processor() {
-        assert!(filters(NO_ROLES).unwrap().iter().all(|filter| filter.len() > 10));
+        let needs = Needs { sockets: false, lookups: true };
+        for rules in [agents_rules(), roles_rules(needs)] {
+            assert!(filters(rules.unwrap()).unwrap().iter().all(|filter| filter.len() > 10));
+        }
     }
 
     #[test]
