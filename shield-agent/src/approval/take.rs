@@ -68,7 +68,8 @@ impl Engine {
             if let Some(ending) = self.still_told(tx, &row).await? {
                 holds::asked(tx, row.id).await?;
                 holds::collected(tx, row.id).await?;
-                tx.journal(self.judged(body::ASKED, request, row.id));
+                tx.journal(self.judged(body::ASKED, request, row.id).verdict(Verdict::Hold));
+                self.count_held(tx, request).await?;
                 return Ok(Taken::Over(row.id, ending));
             }
         }
