@@ -31,6 +31,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// How requests are held.
     pub hold: HoldConfig,
+    /// Names of fields, parameters and JSON members whose values are secrets, beyond those everybody knows.
+    pub mask: Vec<String>,
     /// Where DNS questions go; empty means the host's own resolvers.
     pub dns_upstream: Vec<SocketAddr>,
 }

@@ -45,6 +45,7 @@ use self::socket::FromSocket;
 use self::trust::TrustError;
 use crate::capture::{CaptureError, Cgroups, check_host};
 use crate::config::Config;
+use crate::flow::accept::programs::link;
 use crate::ipc::gate::{GateReply, TrustFiles};
 use crate::ipc::supervisor::{FromApproverRole, ToApproverRole};
 use crate::ipc::worker::FromWorker;
@@ -217,6 +218,10 @@ impl Supervisor {
                     // Whoever asked may have gone; the gate then ends with its connection.
                     let _ = reply.send(answer);
                 }
+            }
+            FromCrew::Worker(FromWorker::WhichProgram { ask, pid }) => {
+                let path = std::fs::read_link(link(pid)).unwrap_or_default();
+                crew.tell_program(ask, path.into_os_string().into_encoded_bytes()).await?;
             }
             FromCrew::Worker(FromWorker::PolicyRefused { reason }) => {
                 tracing::error!("the worker keeps its policy: {reason}");

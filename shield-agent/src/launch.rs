@@ -5,10 +5,11 @@
 //! before the command starts ends in exit code 125 and no command.
 
 mod child;
-mod confine;
+pub(crate) mod confine;
 mod environment;
 mod mounts;
 mod probe;
+mod runtime;
 mod streams;
 mod trust;
 pub mod user;

@@ -4,6 +4,7 @@
 //! and only then starts a second thread or looks at a message of its work.
 
 mod approver;
+mod cage;
 mod signer;
 mod worker;
 
@@ -78,6 +79,9 @@ pub enum RoleEnd {
     /// A limit of the process could not be set.
     #[error("the role could not limit itself")]
     Limits(#[source] nix::errno::Errno),
+    /// What the role has no use for could not be taken away.
+    #[error("the role could not lock itself in")]
+    Cage(#[source] cage::CageError),
     /// The listeners' helper failed.
     #[error(transparent)]
     Listeners(#[from] CaptureError),
@@ -129,6 +133,9 @@ fn settle() -> Result<Belongings, RoleEnd> {
         Ok::<_, RoleEnd>((start, descriptors, channel.into_std().map_err(RoleEnd::Descriptors)?))
     })?;
     confine(&start)?;
+    if !cage::close(&start.duty).map_err(RoleEnd::Cage)? {
+        tracing::info!("this kernel has no Landlock: the role is kept from files by its user alone");
+    }
     Ok(Belongings { supervisor, duty: start.duty, descriptors })
 }
 

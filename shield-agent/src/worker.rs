@@ -12,10 +12,12 @@ use std::sync::Arc;
 use shield_common::original::Original;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::capture::originals;
 use crate::flow::accept::Originals;
+use crate::flow::accept::programs::Programs;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::judge::Judge;
 use crate::flow::review::approver::{Approver, Orders};
@@ -64,25 +66,33 @@ pub async fn run(
     let Some((ToWorker::Configure(config), _)) = receive(&supervisor).await? else {
         return Err(WorkerError::OutOfTurn("something before the configuration"));
     };
+    let supervisor = Arc::new(supervisor);
+    let (outbox, said) = mpsc::unbounded_channel();
+    let speaking = tokio::spawn(say_all(Arc::clone(&supervisor), said));
     let (approver, orders) = Approver::start(approver);
-    let services = services(*config, approver, Signer::start(signer))?;
+    let programs = Programs::new(outbox.clone());
+    let services = services(*config, approver, Signer::start(signer), programs)?;
     let mut gates = Gates::new(Arc::clone(&services));
     tokio::spawn(carry_out(Arc::clone(&services), orders, gates.under_way().clone()));
-    send(&supervisor, FromWorker::Ready).await?;
+    say(&outbox, FromWorker::Ready);
     while let Some((message, descriptors)) = receive(&supervisor).await? {
         match message {
             ToWorker::Configure(_) => return Err(WorkerError::OutOfTurn("the configuration twice")),
-            ToWorker::Policy(text) => take_policy(&services, &text, &outside, &supervisor).await?,
+            ToWorker::Policy(text) => take_policy(&services, &text, &outside, &outbox),
             ToWorker::AddGate { agent, listeners, dns } => {
                 let sockets =
                     Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
                 gates.add(agent.clone(), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
-                send(&supervisor, FromWorker::Serving { agent }).await?;
+                say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
+            ToWorker::Program { ask, path } => services.programs.answered(ask, path),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
-                return send(&supervisor, FromWorker::Drained).await;
+                say(&outbox, FromWorker::Drained);
+                // Ends when the word was said.
+                let _ = speaking.await;
+                return Ok(());
             }
         }
     }
@@ -109,8 +119,9 @@ fn services(
     config: WorkerConfig,
     approver: Arc<Approver>,
     signer: Signer,
+    programs: Programs,
 ) -> Result<Arc<Services>, WorkerError> {
-    Services::new(config, approver, signer).map(Arc::new).map_err(WorkerError::Tls)
+    Services::new(config, approver, signer, programs).map(Arc::new).map_err(WorkerError::Tls)
 }
 
 /// Sends what the approver orders, each order in a task of its own, until the approver is gone.
@@ -132,19 +143,29 @@ async fn receive(supervisor: &UnixStream) -> Result<Option<(ToWorker, Vec<OwnedF
     }
 }
 
-async fn send(supervisor: &UnixStream, message: FromWorker) -> Result<(), WorkerError> {
-    fds::send(supervisor, &message, &[]).await.map_err(WorkerError::Supervisor)
+/// Says something to the supervisor. One that is gone is noticed where its messages are read.
+fn say(outbox: &mpsc::UnboundedSender<FromWorker>, message: FromWorker) {
+    let _ = outbox.send(message);
 }
 
-async fn take_policy(
+/// Says things to the supervisor, one after the other; `Drained` is the last.
+async fn say_all(supervisor: Arc<UnixStream>, mut said: mpsc::UnboundedReceiver<FromWorker>) {
+    while let Some(message) = said.recv().await {
+        let last = matches!(message, FromWorker::Drained);
+        if fds::send(&supervisor, &message, &[]).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn take_policy(
     services: &Services,
     text: &PolicyText,
     outside: &Outside,
-    supervisor: &UnixStream,
-) -> Result<(), WorkerError> {
+    outbox: &mpsc::UnboundedSender<FromWorker>,
+) {
     match (outside.compile)(text) {
         Ok(policy) => services.policy.store(Some(Arc::new(policy))),
-        Err(reason) => send(supervisor, FromWorker::PolicyRefused { reason }).await?,
+        Err(reason) => say(outbox, FromWorker::PolicyRefused { reason }),
     }
-    Ok(())
 }

@@ -78,6 +78,7 @@ impl Bench<'_> {
         self.expect_receipts("DELETE", path, 0, "")?;
         ensure!(hold.request.body.text.as_deref() == Some(BODY), "shown {:?}", hold.request.body);
         ensure!(hold.caller_waiting && hold.asked == 1, "shown {hold:?}");
+        ensure!(hold.caller.exe.starts_with('/'), "which program asked is not known: {:?}", hold.caller);
         self.deployment.decide("approve", &hold, "they asked for it")?;
         let told = running.told()?;
         ensure!(told.status == 200 && told.body.contains("DELETE /v1/customers/1"), "told {told:?}");

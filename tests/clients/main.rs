@@ -1,5 +1,6 @@
 //! Real clients through the gate: what is allowed passes, what is held waits for a person, and the origin's ledger says
 //! how often and with which bytes a request arrived.
 
+mod attached;
 mod git;
 mod http;

@@ -259,6 +259,29 @@ say([line.split()[1] for line in status.splitlines() if line.startswith(("NoNewP
     Ok(())
 }
 
+// Case 26: a socket of the host's runtime directory, as container engines and service managers have there.
+#[test]
+fn a_launched_agent_finds_no_socket_of_the_hosts_and_a_runtime_directory_of_its_own() -> Result<()> {
+    let Some((world, _proxy, launcher)) = launched()? else { return Ok(()) };
+    let place = tempfile::Builder::new().prefix("shield-deputy-").tempdir_in("/run")?;
+    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let deputy = place.path().join("deputy.sock");
+    let _listening = std::os::unix::net::UnixListener::bind(&deputy)?;
+    std::fs::set_permissions(&deputy, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let script = format!(
+        r#"
+def reach(): socket.socket(socket.AF_UNIX).connect("{deputy}")
+say(outcome(reach), set(os.listdir("/run")) - {{"user", "shm", "systemd", "resolvconf", "NetworkManager"}})
+own = "/run/user/%d" % os.getuid()
+open(own + "/mine", "w").close()
+say(os.listdir("/run/user") == [str(os.getuid())], oct(os.stat(own).st_mode & 0o777), os.listdir(own))
+"#,
+        deputy = deputy.display(),
+    );
+    assert_eq!(launcher.run(&world, &script)?, "ENOENT set()\nTrue 0o700 ['mine']");
+    Ok(())
+}
+
 /// What agents do all day.
 const PROGRAMS: [(&str, &[&str], &str); 8] = [
     ("curl", &["--silent", "http://1.2.3.4/"], "proxied"),

@@ -124,14 +124,14 @@ say(outcome(lambda: successor.accept() and "reached"))
 fn sharing_a_port_with_a_neighbour_does_not_lead_to_the_neighbour() -> Result<()> {
     let Some(mut world) = world()? else { return Ok(()) };
     let _proxy = world.serve()?;
-    // Which of two the hook's question finds depends on the port: of many, some find the agent's own.
+    // Which of two the hook's question finds depends on the address: of many, some find the agent's own.
     let share = r#"
-PORTS = range(8080, 8096)
+SHARED = [(f"127.0.0.{last}", 8080) for last in range(1, 33)]
 listeners = []
-for port in PORTS:
+for address in SHARED:
     listener = tcp()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind(address)
     listener.listen(100)
     listener.setblocking(False)
     listeners.append(listener)
@@ -146,11 +146,11 @@ input()
     let mut agent = world.talk(&format!(
         r#"{share}
 waiting = []
-for port in PORTS:
+for address in SHARED:
     for attempt in range(16):
         connection = tcp()
         connection.setblocking(False)
-        outcome(lambda: connection.connect(("127.0.0.1", port)))
+        outcome(lambda: connection.connect(address))
         waiting.append(connection)
 say(reached() > 0)
 input()

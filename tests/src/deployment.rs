@@ -30,6 +30,7 @@ pub struct Deployment {
     pub origin: Origin,
     /// The namespace daemon and agents live in.
     pub place: Netns,
+    _disk: Option<SmallDisk>,
     dir: TempDir,
 }
 
@@ -56,9 +57,10 @@ impl Deployment {
         let repositories = dir.path().join("repositories");
         std::fs::create_dir(&repositories).context("cannot make a directory for repositories")?;
         let origin = Origin::start(&elsewhere, network.origin, &repositories)?;
+        let disk = settings.state_size.map(|size| SmallDisk::mount(&dir.path().join("state"), size));
         let config = settings.write(dir.path(), &origin)?;
         let daemon = Daemon::start(&place, &config, &settings.instance)?;
-        Ok(Self { daemon, origin, place, dir })
+        Ok(Self { daemon, origin, place, _disk: disk.transpose()?, dir })
     }
 
     /// A directory agents and tests may use.
@@ -108,6 +110,26 @@ impl Deployment {
     /// Decides as a reviewer at this host's terminal: `verb` is `approve` or `deny`.
     pub fn decide(&self, verb: &str, hold: &HoldView, reason: &str) -> Result<()> {
         output(&mut self.shield(&[verb, &hold.id.to_string(), "--reason", reason])).map(|_| ())
+    }
+}
+
+/// A file system that is soon full.
+#[derive(Debug)]
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &Path, size: &str) -> Result<Self> {
+        std::fs::create_dir(place).context("cannot make a mount point")?;
+        let mut mount = Command::new("mount");
+        output(mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "shield-test"]).arg(place))?;
+        Ok(Self(place.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Left mounted, it would only keep the directory from being removed.
+        let _ = Command::new("umount").arg(&self.0).status();
     }
 }
 

@@ -38,6 +38,17 @@ pub struct Held {
     pub action: Action,
     /// The verdict and why.
     pub judgement: Judgement,
+    /// Whether the body could be decoded strictly.
+    pub inspectable: bool,
+}
+
+/// A held request with as much of its body as is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Everything but the body.
+    pub held: Held,
+    /// The body's beginning, [`SHOWN_BODY`] bytes at most.
+    pub beginning: Vec<u8>,
 }
 
 /// A held request with its body.
@@ -59,7 +70,14 @@ impl Held {
             head: request.request.head.clone(),
             action: request.action.clone(),
             judgement: request.judgement.clone(),
+            inspectable: inspectable(&request.request.head, &request.request.body),
         }
+    }
+
+    /// Reads what was stored.
+    pub fn read(hold: HoldId, request: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(request)
+            .map_err(|error| damaged(format!("the stored request of hold {hold}: {error}")))
     }
 
     /// As it is stored.
@@ -75,12 +93,13 @@ impl Whole {
         if seal(hold, &stored.request, &stored.body) != stored.seal {
             return Err(damaged(format!("the stored request of hold {hold} was altered")));
         }
-        let held: Held = serde_json::from_slice(&stored.request)
-            .map_err(|error| damaged(format!("the stored request of hold {hold}: {error}")))?;
+        let held = Held::read(hold, &stored.request)?;
         let request = CanonicalRequest { head: held.head.clone(), body: stored.body.into() };
         Ok(Self { held, request })
     }
+}
 
+impl Shown {
     /// The hold as it is shown, secrets masked.
     pub fn show(&self, row: &HoldRow, caller_waiting: bool) -> HoldView {
         let secrets = Secrets::of(&self.held.head);
@@ -123,14 +142,14 @@ impl Whole {
     }
 
     fn body_view(&self, row: &HoldRow, secrets: &Secrets) -> BodyInfo {
-        let (head, body) = (&self.held.head, &self.request.body);
-        let media_type = head.header_values("content-type").next().map(lossy).unwrap_or_default();
-        let text = beginning(body).map(|text| secrets.hide(mask::body(&media_type, text)));
+        let media_type = self.held.head.header_values("content-type").next().map(lossy).unwrap_or_default();
+        let whole = row.body_size == self.beginning.len() as u64;
+        let text = text_of(&self.beginning, whole).map(|text| secrets.hide(mask::body(&media_type, text)));
         BodyInfo {
             size: row.body_size,
             sha256: row.body_sha256.to_string().trim_start_matches("sha256:").to_owned(),
-            truncated: text.is_some() && body.len() > SHOWN_BODY,
-            inspectable: inspectable(head, body),
+            truncated: text.is_some() && !whole,
+            inspectable: self.held.inspectable,
             media_type,
             text,
         }
@@ -225,14 +244,13 @@ pub fn caller(caller: &Caller, secrets: &Secrets) -> Caller {
     Caller { cmdline: cmdline.collect(), ..caller.clone() }
 }
 
-/// The beginning of a body as text; `None` when it is not UTF-8.
-fn beginning(body: &[u8]) -> Option<&str> {
-    let shown = &body[..body.len().min(SHOWN_BODY)];
-    match std::str::from_utf8(shown) {
+/// A body, or its beginning, as text; `None` when it is not UTF-8.
+fn text_of(bytes: &[u8], whole: bool) -> Option<&str> {
+    match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
         // Cut inside a character: what is before it is text.
-        Err(error) if error.error_len().is_none() && shown.len() < body.len() => {
-            std::str::from_utf8(&shown[..error.valid_up_to()]).ok()
+        Err(error) if error.error_len().is_none() && !whole => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()
         }
         Err(_) => None,
     }
@@ -245,4 +263,17 @@ fn seal(hold: HoldId, request: &[u8], body: &[u8]) -> Vec<u8> {
         hash.update(part);
     }
     hash.finalize().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_that_ends_inside_a_character_is_text_and_bytes_are_not() {
+        assert_eq!(text_of("naïve".as_bytes(), true), Some("naïve"));
+        assert_eq!(text_of(&"naï".as_bytes()[..3], false), Some("na"));
+        assert_eq!(text_of(&"naï".as_bytes()[..3], true), None);
+        assert_eq!(text_of(b"\xff\x00", false), None);
+    }
 }

@@ -1,12 +1,11 @@
 //! Finding holds: by id or its beginning, by state, by agent. Reads only, and shows nothing secret but [`Engine::body`].
 
 use bytes::Bytes;
-use sqlx::QueryBuilder;
-use sqlx::Sqlite;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::engine::Engine;
 use super::error::FindError;
-use super::held::{self, Whole};
+use super::held::{self, Held, SHOWN_BODY, Shown, Whole};
 use super::listing::{HeldBody, HoldFilter, MAX_PAGE, Page, StateFilter};
 use super::view::{HoldState, HoldView};
 use crate::flow::http::canonical::lossy;
@@ -14,7 +13,6 @@ use crate::ipc::approver::{OwnHold, RequestLine};
 use crate::names::{AgentName, HoldId};
 use crate::store::StoreError;
 use crate::store::holds::{COLUMNS, HoldRow, StoredRequest, damaged};
-use sqlx::Row as _;
 
 /// Ids suggested for one that is unknown.
 const NEAREST: usize = 3;
@@ -151,8 +149,8 @@ impl Engine {
         if let Some(card) = &row.card {
             return read_card(row, card, waiting);
         }
-        match self.whole(row.id).await {
-            Ok(Some(whole)) => Ok(whole.show(row, waiting)),
+        match self.shown(row.id).await {
+            Ok(Some(shown)) => Ok(shown.show(row, waiting)),
             Err(StoreError::Damaged(why)) => Ok(held::unreadable(row, &why, waiting)),
             Err(error) => Err(error),
             // Dropped between two reads, or lost.
@@ -165,6 +163,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// What is shown of a held request: a page of holds must not read every byte of every body.
+    async fn shown(&self, id: HoldId) -> Result<Option<Shown>, StoreError> {
+        let query = sqlx::query("SELECT request, substr(body, 1, ?) FROM hold_requests WHERE hold = ?");
+        let query = query.bind(SHOWN_BODY as i64).bind(id.to_string());
+        let row = query.fetch_optional(self.store().readers()).await;
+        let Some(row) = row.map_err(|error| self.store().unreadable(error))? else { return Ok(None) };
+        Ok(Some(Shown { held: Held::read(id, row.get(0))?, beginning: row.get(1) }))
     }
 
     async fn whole(&self, id: HoldId) -> Result<Option<Whole>, StoreError> {

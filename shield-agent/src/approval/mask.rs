@@ -10,7 +10,7 @@ mod shapes;
 
 use std::borrow::Cow;
 
-pub use self::names::is_secret_name;
+pub use self::names::{also_mask, is_secret_name};
 pub use self::shapes::text;
 use crate::flow::http::canonical::{RequestHead, lossy};
 

@@ -15,7 +15,7 @@ const MAX_HELD_BODY: u64 = 64 << 20;
 /// Longest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "instance",
     "state_dir",
     "run_dir",
@@ -25,6 +25,7 @@ const KEYS: [&str; 11] = [
     "metrics",
     "upstream",
     "hold",
+    "mask",
     "dns",
     "notify",
 ];
@@ -81,6 +82,7 @@ fn read(reader: &Reader, root: &Node) -> Config {
         console: console(reader, &fields),
         upstream: upstream(reader, &fields),
         hold: hold(reader, &fields),
+        mask: mask(reader, &fields),
         dns_upstream: dns(reader, &fields),
         state_dir,
     }
@@ -244,6 +246,19 @@ fn positive(reader: &Reader, section: &Fields<'_>, name: &str, value: &mut Durat
     }
 }
 
+fn mask(reader: &Reader, fields: &Fields<'_>) -> Vec<String> {
+    let Some(node) = fields.get("mask") else { return vec![] };
+    let name = |node: &Node| {
+        let text = reader.text(node)?;
+        let named = text.chars().any(|letter| letter.is_ascii_alphanumeric());
+        if !named {
+            reader.mistake(node.place, format_args!("expected a name such as x-acme-pin, not `{text}`"));
+        }
+        named.then(|| text.to_owned())
+    };
+    reader.items(node).iter().filter_map(name).collect()
+}
+
 fn dns(reader: &Reader, fields: &Fields<'_>) -> Vec<SocketAddr> {
     let Some(node) = fields.get("dns") else { return vec![] };
     let section = reader.fields(node, &["upstream"]);
@@ -312,6 +327,13 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(mistakes(&format!("console: {{ {tls}, public_url: 'http://localhost' }}")).len(), 1);
+    }
+
+    #[test]
+    fn names_to_mask_are_a_list_or_one() {
+        assert_eq!(Config::parse("f", "mask: [x-acme-pin, ssn]").unwrap().mask, ["x-acme-pin", "ssn"]);
+        assert_eq!(Config::parse("f", "mask: ssn").unwrap().mask, ["ssn"]);
+        assert_eq!(mistakes("mask: ['--']").len(), 1);
     }
 
     #[test]

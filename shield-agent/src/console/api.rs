@@ -47,8 +47,8 @@ impl HoldsQuery {
             None | Some("pending") => StateFilter::Pending,
             Some("all") => StateFilter::All,
             Some(word) => {
-                let state: Result<HoldState, _> = serde_json::from_value(Value::String(word.to_owned()));
-                StateFilter::Only(state.map_err(|_| bad("state is pending, all, or a state of a hold"))?)
+                let state = HoldState::from_name(word);
+                StateFilter::Only(state.ok_or_else(|| bad("state is pending, all, or a state of a hold"))?)
             }
         };
         let after = self.cursor.map(|cursor| serde_json::from_value(Value::String(cursor))).transpose();

@@ -43,7 +43,7 @@ impl Reviewer {
             return Ok(());
         }
         let stale = "this form is from an earlier session: reload the page and decide again";
-        Err(Problem::new(StatusCode::FORBIDDEN, stale).as_page())
+        Err(Problem::new(StatusCode::FORBIDDEN, stale).into_page())
     }
 
     async fn find(parts: &Parts, app: &App) -> Result<Option<Self>, Problem> {
@@ -84,7 +84,7 @@ impl FromRequestParts<App> for Visitor {
             Ok(Some(reviewer)) => Ok(Self(reviewer)),
             Ok(None) if from_elsewhere(parts) => Err(opening_page(parts.uri.path())),
             Ok(None) => Err(Redirect::to("/login").into_response()),
-            Err(problem) => Err(problem.as_page().into_response()),
+            Err(problem) => Err(problem.into_page().into_response()),
         }
     }
 }

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::app::App;
 use super::auth::{Visitor, cookie_name};
 use super::pages::login_page;
-use super::problem::Problem;
+use super::problem::{Problem, for_people};
+use crate::approval::visible;
 use crate::store::sessions::{SESSION_LIFE, Token};
 
 /// Longest name of a reviewer, in characters.
@@ -47,15 +48,17 @@ pub(super) async fn show(Query(link): Query<Link>) -> Response {
 pub(super) async fn log_in(State(app): State<App>, Form(form): Form<LoginForm>) -> Result<Response, Problem> {
     if !app.guesses.allows() {
         let wait = "too many links were wrong: wait a minute, then make a new one with `shield login`";
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, wait).as_page());
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, wait).into_page());
     }
     let name = form.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME {
-        let wanted = format!("Say who you are, in at most {MAX_NAME} characters: decisions carry your name.");
+    // A name nobody can read is none.
+    if name.is_empty() || name.chars().count() > MAX_NAME || visible::line(name) != name {
+        let wanted =
+            format!("Say who you are, in at most {MAX_NAME} ordinary characters: decisions carry your name.");
         return Ok(with_status(StatusCode::UNPROCESSABLE_ENTITY, login_page(&form.token, name, &wanted)));
     }
     let used = app.sessions.consume_link(&Token::given(&form.token), name, Timestamp::now()).await;
-    let Some((token, _)) = used.map_err(|error| Problem::from(error).as_page())? else {
+    let Some((token, _)) = used.map_err(for_people)? else {
         app.guesses.wrong();
         let used = "This link was used before or is older than ten minutes. `shield login` on the host makes another.";
         return Ok(with_status(StatusCode::FORBIDDEN, login_page("", name, used)));
@@ -71,7 +74,7 @@ pub(super) async fn log_out(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     if let Some(token) = &reviewer.token {
-        app.sessions.end(token, Timestamp::now()).await.map_err(|error| Problem::from(error).as_page())?;
+        app.sessions.end(token, Timestamp::now()).await.map_err(for_people)?;
     }
     Ok(set_cookie(&app, "", 0))
 }

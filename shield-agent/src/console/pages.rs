@@ -132,7 +132,7 @@ pub(super) async fn not_allowed(State(app): State<App>, OriginalUri(uri): Origin
 
 fn for_whom(app: &App, uri: &Uri, problem: Problem) -> Problem {
     let page = app.door == Door::Console && !uri.path().starts_with("/api/");
-    if page { problem.as_page() } else { problem }
+    if page { problem.into_page() } else { problem }
 }
 
 fn rendered(page: &impl Template) -> Response {

@@ -21,18 +21,18 @@ pub(super) struct Problem {
     /// More for programs, such as the hold as it is now.
     pub(super) more: Map<String, Value>,
     /// Whether a person reads it.
-    for_people: bool,
+    page: bool,
 }
 
 impl Problem {
     /// With a sentence.
     pub(super) fn new(status: StatusCode, detail: impl ToString) -> Self {
-        Self { status, detail: detail.to_string(), more: Map::new(), for_people: false }
+        Self { status, detail: detail.to_string(), more: Map::new(), page: false }
     }
 
     /// As a page.
-    pub(super) fn as_page(self) -> Self {
-        Self { for_people: true, ..self }
+    pub(super) fn into_page(self) -> Self {
+        Self { page: true, ..self }
     }
 
     fn with(mut self, name: &str, value: Value) -> Self {
@@ -41,9 +41,14 @@ impl Problem {
     }
 }
 
+/// An error that a person reads.
+pub(super) fn for_people(error: impl Into<Problem>) -> Problem {
+    error.into().into_page()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if self.for_people {
+        if self.page {
             return error_page(self.status, &self.detail);
         }
         let mut body = self.more;

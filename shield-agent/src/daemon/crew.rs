@@ -168,6 +168,11 @@ impl Crew {
         self.tell_approver(ToApproverRole::Policy(policy.clone())).await
     }
 
+    /// Tells the worker which program a process runs.
+    pub async fn tell_program(&mut self, ask: u64, path: Vec<u8>) -> Result<(), RoleError> {
+        self.worker.say(&ToWorker::Program { ask, path }, &[]).await
+    }
+
     /// Says something to the approver.
     pub async fn tell_approver(&mut self, message: ToApproverRole) -> Result<(), RoleError> {
         self.approver.say(&message, &[]).await

@@ -5,6 +5,7 @@
 
 pub mod caller;
 pub mod forbidden;
+pub mod programs;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::flow::origin::{Caller, Destination};
 use crate::names::AgentName;
 use forbidden::{Forbidden, ForbiddenAddress};
+use programs::Programs;
 
 const DNS_PORT: u16 = 53;
 
@@ -80,7 +82,11 @@ pub enum NotServed {
 }
 
 /// Identifies an accepted socket.
-pub fn identify(gate: &Gate, forbidden: &Forbidden, socket: BorrowedFd<'_>) -> Result<Accepted, NotServed> {
+pub async fn identify(
+    gate: &Gate,
+    (forbidden, programs): (&Forbidden, &Programs),
+    socket: BorrowedFd<'_>,
+) -> Result<Accepted, NotServed> {
     let record = gate.originals.lookup(socket).map_err(NotServed::Lookup)?.ok_or(NotServed::NoRecord)?;
     let original = SocketAddr::new(Ipv6Addr::from(record.address).to_canonical(), record.port);
     if original == SocketAddr::from((PROBE_ADDRESS, PROBE_PORT)) {
@@ -90,7 +96,8 @@ pub fn identify(gate: &Gate, forbidden: &Forbidden, socket: BorrowedFd<'_>) -> R
         return Ok(Accepted::Dns);
     }
     forbidden.check(original)?;
-    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller: caller::describe(&record), original }))
+    let caller = caller::describe(&record, programs).await;
+    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller, original }))
 }
 
 /// Tells the launcher that its probe came through the gate of `agent`.
@@ -111,4 +118,40 @@ pub fn turn_away(socket: TcpStream, agent: &AgentName, why: &NotServed) {
 pub fn reset(socket: &TcpStream) {
     // On failure the close is an ordinary one.
     let _ = socket.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    /// Answers every look-up the same.
+    struct Records(fn() -> io::Result<Option<Original>>);
+
+    impl Originals for Records {
+        fn lookup(&self, _: BorrowedFd<'_>) -> io::Result<Option<Original>> {
+            (self.0)()
+        }
+    }
+
+    async fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
+        let gate = Gate { agent: "bot".parse().unwrap(), originals: Arc::new(Records(records)) };
+        let programs = Programs::new(tokio::sync::mpsc::unbounded_channel().0);
+        let socket = std::fs::File::open("/dev/null").unwrap();
+        identify(&gate, (&Forbidden::default(), &programs), socket.as_fd()).await
+    }
+
+    #[tokio::test]
+    async fn a_socket_without_a_record_is_not_served() {
+        assert!(matches!(identified(|| Ok(None)).await, Err(NotServed::NoRecord)));
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_record_cannot_be_read_is_not_served() {
+        assert!(matches!(
+            identified(|| Err(io::ErrorKind::OutOfMemory.into())).await,
+            Err(NotServed::Lookup(_))
+        ));
+    }
 }

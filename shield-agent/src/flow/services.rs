@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::dns;
 use crate::flow::accept::forbidden::Forbidden;
+use crate::flow::accept::programs::Programs;
 use crate::flow::decrypt::Limits;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
@@ -26,6 +27,8 @@ pub struct Services {
     pub approver: Arc<Approver>,
     /// The way out.
     pub upstream: Upstream,
+    /// Which programs processes run.
+    pub programs: Programs,
     /// Where nothing goes.
     pub forbidden: Arc<Forbidden>,
     /// The agents' resolver.
@@ -43,7 +46,12 @@ impl Services {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(config: WorkerConfig, approver: Arc<Approver>, signer: Signer) -> Result<Self, rustls::Error> {
+    pub fn new(
+        config: WorkerConfig,
+        approver: Arc<Approver>,
+        signer: Signer,
+        programs: Programs,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let forbidden = Arc::new(Forbidden::default());
         forbidden.add(&config.own_addresses);
@@ -53,6 +61,7 @@ impl Services {
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
             upstream: Upstream::new(tls, Arc::clone(&forbidden), config.connect_timeout),
+            programs,
             forbidden,
             resolver: Arc::new(dns::Forwarder::new(config.resolvers)),
             hold_wait: config.hold_wait,

@@ -29,6 +29,13 @@ pub enum ToWorker {
         /// Which.
         agent: AgentName,
     },
+    /// Answer to `FromWorker::WhichProgram`.
+    Program {
+        /// Which question.
+        ask: u64,
+        /// Path of the program; empty when the process is gone.
+        path: Vec<u8>,
+    },
     /// Stop accepting, finish what is under way, then answer `Drained`.
     Drain {
         /// How long exchanges under way may take.
@@ -76,6 +83,13 @@ pub enum FromWorker {
     PolicyRefused {
         /// Why, for the operator.
         reason: String,
+    },
+    /// Which program does this process run? For display and rules about programs.
+    WhichProgram {
+        /// Number of the question; the answer carries it.
+        ask: u64,
+        /// Process id, as the kernel recorded it with a connection.
+        pid: u32,
     },
     /// Nothing is under way any more.
     Drained,

@@ -30,7 +30,7 @@ pub(super) fn become_agent(
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let content = TrustContent::read(&prepared.trust, variable)
         .map_err(LaunchError::setup("reading the trust files for", launch.agent.as_str()))?;
-    let trusted = mounts::enter(prepared, &content)?;
+    let trusted = mounts::enter(prepared, &content, &user.identity)?;
     privileges::close_on_exec_from(3)?;
     privileges::become_identity(&user.identity)?;
     if let Some(caveat) = confine::confine()? {

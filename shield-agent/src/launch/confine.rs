@@ -5,7 +5,7 @@
 //! listed in [`syscalls`], each group with its reason; nothing is ever added to what the agent may do.
 
 mod reach;
-mod syscalls;
+pub(crate) mod syscalls;
 
 pub(super) use self::reach::Caveat;
 

@@ -1,5 +1,5 @@
 //! The agent's view of the host's files: its own mount namespace, in which programs find our trust files where they look
-//! for the host's, and find neither our sockets and state nor the handles of the gate.
+//! for the host's, and find neither our sockets and state, nor the handles of the gate, nor the host's own sockets.
 //!
 //! It never changes a file of the host.
 
@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::LaunchError;
 use super::trust::{DIRECTORY, TrustContent, Trusted};
+use super::{LaunchError, runtime};
 use crate::ipc::gate::PreparedRun;
+use crate::privileges::Identity;
 
 /// Where distributions keep the bundle of roots; the first that exists is the one programs read.
 const SYSTEM_BUNDLES: &[&str] = &[
@@ -28,10 +29,15 @@ const SYSTEM_BUNDLES: &[&str] = &[
 pub const JAVA_STORES: &[&str] = &["/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts"];
 
 /// Enters a mount namespace of our own in which the agent sees `content` as the host's roots.
-pub(super) fn enter(prepared: &PreparedRun, content: &TrustContent) -> Result<Trusted, LaunchError> {
+pub(super) fn enter(
+    prepared: &PreparedRun,
+    content: &TrustContent,
+    user: &Identity,
+) -> Result<Trusted, LaunchError> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP)
         .map_err(|errno| LaunchError::setup("entering a namespace of our own for", "mounts")(errno.into()))?;
     change("keeping mounts to ourselves at", Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    runtime::hide(user)?;
     for directory in prepared.hide.iter().filter(|directory| directory.is_dir()) {
         cover(directory)?;
         read_only(directory)?;
@@ -52,9 +58,9 @@ pub(super) fn enter(prepared: &PreparedRun, content: &TrustContent) -> Result<Tr
 /// Puts the trust files where `run_dir` was, and over the host's own.
 fn show_trust(prepared: &PreparedRun, content: &TrustContent) -> Result<Trusted, LaunchError> {
     let run_dir = &prepared.run_dir;
-    if run_dir.is_dir() {
-        cover(run_dir)?;
-    }
+    // Gone with the host's `/run`, when it is below that.
+    fs::create_dir_all(run_dir).map_err(LaunchError::setup("making", run_dir))?;
+    cover(run_dir)?;
     let directory = run_dir.join(DIRECTORY);
     let mut builder = fs::DirBuilder::new();
     builder
@@ -77,7 +83,7 @@ fn show_trust(prepared: &PreparedRun, content: &TrustContent) -> Result<Trusted,
 }
 
 /// Hides a directory behind an empty one.
-fn cover(directory: &Path) -> Result<(), LaunchError> {
+pub(super) fn cover(directory: &Path) -> Result<(), LaunchError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("shield"), directory, Some("tmpfs"), flags, Some("mode=0755,size=16m"))
         .map_err(|errno| LaunchError::setup("hiding", directory)(errno.into()))

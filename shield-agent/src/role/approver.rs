@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Belongings, RoleEnd, stream};
 use crate::approval::channel;
 use crate::approval::engine::{Clock, Engine, Setup};
+use crate::approval::mask;
 use crate::console;
 use crate::flow::policy::Policy;
 use crate::ipc::approver::FromApprover;
@@ -63,6 +64,7 @@ async fn open(
     to_worker: mpsc::UnboundedSender<FromApprover>,
     to_supervisor: mpsc::UnboundedSender<FromApproverRole>,
 ) -> Result<Engine, RoleEnd> {
+    mask::also_mask(&config.config.mask);
     let place = Place::from_url(&config.config.store_url).map_err(RoleEnd::work)?;
     let store = Store::open(place).await.map_err(RoleEnd::work)?;
     let policy = Policy::compile(&config.policy.files).map_err(RoleEnd::work)?;

@@ -58,13 +58,19 @@ impl Place {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            // The approver may open no file but its own.
+            .pragma("temp_store", "MEMORY");
         (self.adjust)(options)
     }
 
     /// For readers.
     pub fn to_read(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new().filename(&self.path).read_only(true).busy_timeout(BUSY_TIMEOUT)
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("temp_store", "MEMORY")
     }
 }
 

@@ -151,6 +151,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_yaml_is_said_in_words() {
+        assert_eq!(complaint("a:\n  b: ["), "f:2:6: unclosed bracket '['");
+    }
+
+    #[test]
     fn every_node_knows_its_place() {
         let Value::Map(entries) = parse("f", "a: 1\nb:\n  - x\n  - {c: 'd'}\n").unwrap().value else {
             panic!("a map")

@@ -167,8 +167,12 @@ fn receipts(deployment: &Deployment, told: &[(&Agent, u16)]) -> Result<()> {
         let path = path(agent);
         let received = deployment.origin.ledger.of("DELETE", &path);
         let equal = received.iter().all(|receipt| receipt.body.as_deref() == Some(BODY.as_bytes()));
-        let bytes = if equal { "byte for byte as shown" } else { "WITH OTHER BYTES" };
-        println!("  DELETE {path}: {} × received, {bytes}", received.len());
+        let bytes = match (received.len(), equal) {
+            (0, _) => "",
+            (_, true) => ", byte for byte as shown",
+            (_, false) => ", WITH OTHER BYTES",
+        };
+        println!("  DELETE {path}: {} × received{bytes}", received.len());
         let expected = usize::from(*status == 200);
         ensure!(received.len() == expected && equal, "{} was told {status}", agent.shown);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
@@ -95,6 +95,12 @@ impl Daemon {
         wait::until(&format!("{role:?} to be gone"), || {
             arguments(target.as_raw().cast_unsigned()).is_empty().then_some(())
         })
+    }
+
+    /// Tells the daemon to end, as a service manager does, and waits until it has.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        kill(pid(self.supervisor.id()), Signal::SIGTERM).context("cannot stop the daemon")?;
+        self.supervisor.wait().context("cannot wait for the supervisor")
     }
 
     /// CPU time all roles have used, in clock ticks.

@@ -17,6 +17,8 @@ pub struct Settings {
     pub hold_wait: String,
     /// The policy file's text.
     pub policy: String,
+    /// Room for everything the daemon stores, as `mount` takes it; without limit when absent.
+    pub state_size: Option<&'static str>,
     /// Tells the deployments of one process apart: addresses and ports come from it.
     pub number: u32,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             instance: format!("test-{}-{number}", std::process::id()),
             hold_wait: "30s".into(),
             policy: POLICY.into(),
+            state_size: None,
             number,
         }
     }

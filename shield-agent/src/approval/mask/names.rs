@@ -1,4 +1,7 @@
-//! Names whose values are secrets.
+//! Names whose values are secrets: those everybody knows, and those this installation adds.
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// Names that are secret wherever they occur inside a longer one, written without separators.
 const INSIDE: [&str; 20] = [
@@ -43,10 +46,26 @@ const LAST: [&str; 15] = [
     "token",
 ];
 
+/// Names of this installation, without separators. Set once, before anything is masked.
+static OWN: OnceLock<HashSet<String>> = OnceLock::new();
+
+/// Takes `mask:` of the configuration; later calls change nothing.
+pub fn also_mask(names: &[String]) {
+    // Another engine of the same process came first.
+    let _ = OWN.set(names.iter().map(|name| words(name).concat()).collect());
+}
+
 /// Whether the value of a field, parameter or member by this name is a secret.
 pub fn is_secret_name(name: &str) -> bool {
+    is_secret(name, OWN.get())
+}
+
+fn is_secret(name: &str, own: Option<&HashSet<String>>) -> bool {
     let words = words(name);
     let joined = words.concat();
+    if own.is_some_and(|own| own.contains(&joined)) {
+        return true;
+    }
     let last = words.iter().rfind(|word| !word.bytes().all(|c| c.is_ascii_digit()));
     INSIDE.iter().any(|inside| joined.contains(inside))
         || last.is_some_and(|last| LAST.contains(&last.as_str()))
@@ -73,6 +92,15 @@ fn words(name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_installation_adds_names_however_they_are_written() {
+        let own = HashSet::from(["acmepin".to_owned()]);
+        for name in ["acme-pin", "X_ACME_PIN", "acmePin"] {
+            assert_eq!(is_secret(name, Some(&own)), !name.starts_with('X'), "{name}");
+            assert!(!is_secret(name, None), "{name}");
+        }
+    }
 
     #[test]
     fn what_names_a_secret_is_told_from_what_only_mentions_one() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{World, answer, request, retried};
+use crate::approval::held::SHOWN_BODY;
 use crate::approval::view::{Decision, HoldState};
 use crate::ipc::approver::{Ending, FromApprover, ToApprover};
 
@@ -23,6 +24,22 @@ async fn a_held_request_is_shown_whole_and_without_its_secrets() {
     let everything = serde_json::to_string(&view).unwrap();
     assert!(!everything.contains("s3cret"), "{everything}");
     assert_eq!(&world.engine.body(hold).await.unwrap().bytes[..], b"{\"cascade\":true}");
+}
+
+#[tokio::test]
+async fn a_long_body_is_shown_as_far_as_a_page_goes_and_kept_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(&dir).await;
+    let mut long = request("/1");
+    long.request.body = "x".repeat(SHOWN_BODY + 1).into();
+    long.digest = long.request.digest();
+    let hold = world.hold(&long).await;
+    let body = world.engine.hold(&hold.to_string()).await.unwrap().request.body;
+    assert_eq!((body.text.map(|text| text.len()), body.truncated), (Some(SHOWN_BODY), true));
+    assert_eq!(body.size, SHOWN_BODY as u64 + 1);
+    assert_eq!(world.engine.body(hold).await.unwrap().bytes, long.request.body);
+    world.decide(hold, Decision::Approve).await;
+    assert_eq!(world.order().await.request.body, long.request.body);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::{Frame, rendered};
 use crate::approval::listing::AgentView;
 use crate::console::app::App;
 use crate::console::auth::Visitor;
-use crate::console::problem::Problem;
+use crate::console::problem::{Problem, for_people};
 use crate::names::AgentName;
 
 /// A form that carries nothing but its token.
@@ -38,7 +38,7 @@ pub(in crate::console) async fn agents(
     Visitor(reviewer): Visitor,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
-    let agents = app.engine.agents().await.map_err(|error| Problem::from(error).as_page())?;
+    let agents = app.engine.agents().await.map_err(for_people)?;
     let frame = Frame::new("Agents", "agents", &app, &reviewer);
     Ok(rendered(&AgentsPage::new(frame, agents, Timestamp::now())))
 }
@@ -69,9 +69,9 @@ async fn brake(
     frozen: bool,
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
-    let agent: AgentName = agent.parse().map_err(|error| Problem::from(error).as_page())?;
+    let agent: AgentName = agent.parse().map_err(for_people)?;
     let done = app.engine.freeze(&agent, frozen, &reviewer.name).await;
-    done.map_err(|error| Problem::from(error).as_page())?;
+    done.map_err(for_people)?;
     Ok(Redirect::to("/agents").into_response())
 }
 

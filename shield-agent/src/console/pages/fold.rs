@@ -9,6 +9,9 @@ const HEAD: (usize, usize) = (1500, 30);
 /// … and after it: enough for whatever is put at the end to be overlooked.
 const TAIL: (usize, usize) = (2000, 30);
 
+/// The same for what is one line: an address, a header field, a command.
+const LINE: (usize, usize) = (320, 4);
+
 /// A fold that hides less than this is none.
 const WORTH_FOLDING: usize = 400;
 
@@ -27,11 +30,19 @@ pub(super) struct Folded {
     pub(super) hidden: String,
 }
 
-/// Folds text that was spelled out.
+/// Folds a body that was spelled out.
 pub(super) fn fold(text: &str) -> Folded {
-    let text = squeezed(text);
-    let head = reach(text.chars(), HEAD);
-    let tail = text.len() - reach(text.chars().rev(), TAIL);
+    cut(squeezed(text), HEAD, TAIL)
+}
+
+/// Folds a line that was spelled out.
+pub(super) fn fold_line(text: &str) -> Folded {
+    cut(squeezed(text), LINE, LINE)
+}
+
+fn cut(text: String, head: (usize, usize), tail: (usize, usize)) -> Folded {
+    let head = reach(text.chars(), head);
+    let tail = text.len() - reach(text.chars().rev(), tail);
     if head >= tail || text[head..tail].chars().count() < WORTH_FOLDING {
         return Folded { head: text, ..Folded::default() };
     }
@@ -120,6 +131,7 @@ mod tests {
             assert!(folded.tail.ends_with("DROP TABLE users"));
             assert!(folded.tail.lines().count() <= 31);
             assert_eq!(format!("{}{}{}", folded.head, folded.middle, folded.tail), text);
+            assert!(fold_line(&text).tail.ends_with("DROP TABLE users"));
             assert!(end_of(&text).ends_with("DROP TABLE users"));
         }
     }

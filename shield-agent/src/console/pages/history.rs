@@ -12,7 +12,7 @@ use super::{Frame, rendered, spelled};
 use crate::approval::listing::{AgentView, ExchangeFilter, ExchangeView, Page};
 use crate::console::app::App;
 use crate::console::auth::Visitor;
-use crate::console::problem::Problem;
+use crate::console::problem::{Problem, for_people};
 use crate::flow::policy::verdict::Verdict;
 
 /// Rows of a page.
@@ -62,8 +62,8 @@ pub(in crate::console) async fn history(
     Query(query): Query<HistoryQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter();
-    let page = app.engine.exchanges(&filter).await.map_err(|error| Problem::from(error).as_page())?;
-    let agents = app.engine.agents().await.map_err(|error| Problem::from(error).as_page())?;
+    let page = app.engine.exchanges(&filter).await.map_err(for_people)?;
+    let agents = app.engine.agents().await.map_err(for_people)?;
     let frame = Frame::new("History", "history", &app, &reviewer);
     Ok(rendered(&HistoryPage::new(frame, query, agents, page, Timestamp::now())))
 }
@@ -80,7 +80,8 @@ impl HistoryQuery {
     }
 
     fn older(&self, next: &str) -> String {
-        let mut query = Serializer::new(String::from("/history?"));
+        let path = "/history?";
+        let mut query = Serializer::for_suffix(path.to_owned(), path.len());
         for (name, value) in [("agent", &*self.agent), ("verdict", &*self.verdict), ("before", next)] {
             if !value.is_empty() {
                 query.append_pair(name, value);

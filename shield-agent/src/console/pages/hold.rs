@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use self::outlook::{Outlook, outlook};
-use super::fold::{Folded, end_of, fold};
+use super::fold::{Folded, end_of, fold, fold_line};
 use super::words::{self, Chip, Moment, chips};
 use super::{Frame, rendered, spelled};
 use crate::approval::error::DecideError;
@@ -19,7 +19,7 @@ use crate::approval::mask;
 use crate::approval::view::{Decision, DecisionRequest, HoldState, HoldView};
 use crate::console::app::App;
 use crate::console::auth::Visitor;
-use crate::console::problem::Problem;
+use crate::console::problem::{Problem, for_people};
 use crate::names::Digest;
 
 /// What the decision form sends.
@@ -88,7 +88,7 @@ pub(in crate::console) async fn hold(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     let end = end(&app, &hold).await;
     let frame = Frame::new("", "queue", &app, &reviewer);
     Ok(rendered(&HoldPage::new(frame, hold, end, Timestamp::now())))
@@ -102,7 +102,7 @@ pub(in crate::console) async fn decide(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     let frame = Frame::new("Not decided", "queue", &app, &reviewer);
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     let reason = form.reason.trim().to_owned();
     let request = DecisionRequest { decision: form.decision, digest: form.digest, reason };
     settled(frame, app.engine.decide(hold.id, &request, &reviewer.name).await)
@@ -116,7 +116,7 @@ pub(in crate::console) async fn revoke(
 ) -> Result<Response, Problem> {
     reviewer.sent_form(&form.csrf)?;
     let frame = Frame::new("Not taken back", "queue", &app, &reviewer);
-    let hold = app.engine.hold(&id).await.map_err(|error| Problem::from(error).as_page())?;
+    let hold = app.engine.hold(&id).await.map_err(for_people)?;
     settled(frame, app.engine.revoke(hold.id, &reviewer.name).await)
 }
 
@@ -128,7 +128,7 @@ fn settled(frame: Frame, done: Result<HoldView, DecideError>) -> Result<Response
             let page = ConflictPage::new(frame, why.to_string(), *current);
             Ok((StatusCode::CONFLICT, rendered(&page)).into_response())
         }
-        Err(DecideError::Find(error)) => Err(Problem::from(error).as_page()),
+        Err(DecideError::Find(error)) => Err(for_people(error)),
     }
 }
 
@@ -169,13 +169,13 @@ impl HoldPage {
             expires: Moment::new(hold.expires_at, now),
             decided: hold.decision.as_ref().map(|decision| Moment::new(decision.at, now)),
             answered,
-            url: fold(&hold.request.url),
+            url: fold_line(&hold.request.url),
             headers,
             absent,
             body: fold(hold.request.body.text.as_deref().unwrap_or_default()),
             end,
             body_size: words::size(hold.request.body.size),
-            command: fold(&command(&hold.caller.cmdline)),
+            command: fold_line(&command(&hold.caller.cmdline)),
             frame,
             hold,
         }
@@ -190,13 +190,13 @@ impl HoldPage {
     }
 
     fn over(&self) -> bool {
-        !matches!(self.hold.state, HoldState::Pending | HoldState::Approved | HoldState::Sending)
+        !self.hold.state.is_open()
     }
 }
 
 impl ConflictPage {
     pub(super) fn new(frame: Frame, why: String, hold: HoldView) -> Self {
-        Self { frame, why, state: words::state(hold.state), hold: spelled::hold(hold) }
+        Self { frame, why: sentence(&why), state: words::state(hold.state), hold: spelled::hold(hold) }
     }
 }
 
@@ -205,12 +205,18 @@ fn fields(hold: &HoldView) -> (Vec<Field>, String) {
     let has = |name: &String| hold.request.headers.iter().any(|(one, _)| one.eq_ignore_ascii_case(name));
     let field = |(name, value): &(String, String)| Field {
         name: name.clone(),
-        value: fold(value),
+        value: fold_line(value),
         refreshable: refreshable(name),
     };
     let absent: Vec<&str> =
         hold.request.refreshable.iter().filter(|name| !has(name)).map(String::as_str).collect();
     (hold.request.headers.iter().map(field).collect(), absent.join(", "))
+}
+
+/// Errors begin small, to be chained; on a page they are sentences.
+fn sentence(error: &str) -> String {
+    let mut characters = error.chars();
+    characters.next().map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// Arguments as one line; quoted where they would run together.

@@ -12,7 +12,7 @@ use crate::approval::listing::{AgentView, HoldFilter, StateFilter};
 use crate::approval::view::HoldView;
 use crate::console::app::App;
 use crate::console::auth::Visitor;
-use crate::console::problem::Problem;
+use crate::console::problem::{Problem, for_people};
 use crate::names::HoldId;
 
 /// Cards of a page.
@@ -59,9 +59,9 @@ pub(in crate::console) async fn queue(
     Query(query): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
     let filter = HoldFilter { state: StateFilter::Pending, agent: None, after: query.after, limit: CARDS };
-    let page = app.engine.holds(&filter).await.map_err(|error| Problem::from(error).as_page())?;
+    let page = app.engine.holds(&filter).await.map_err(for_people)?;
     let agents = match page.items.is_empty() {
-        true => app.engine.agents().await.map_err(|error| Problem::from(error).as_page())?,
+        true => app.engine.agents().await.map_err(for_people)?,
         false => Vec::new(),
     };
     let frame = Frame::new("", "queue", &app, &reviewer);

@@ -32,7 +32,7 @@ impl Moment {
         let length = length(seconds.unsigned_abs());
         let relative = match seconds {
             -4..=4 => "now".to_owned(),
-            ..0 => format!("{length} ago"),
+            ..-4 => format!("{length} ago"),
             _ => format!("in {length}"),
         };
         Self { relative, exact: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(), machine: at.to_string() }
@@ -146,7 +146,7 @@ pub(super) fn size(bytes: u64) -> String {
 pub(super) fn took(milliseconds: u64) -> String {
     match milliseconds {
         ..1000 => format!("{milliseconds} ms"),
-        ..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
         _ => length(milliseconds / 1000),
     }
 }
@@ -154,8 +154,8 @@ pub(super) fn took(milliseconds: u64) -> String {
 fn length(seconds: u64) -> String {
     match seconds {
         ..60 => format!("{seconds} s"),
-        ..3600 => format!("{} min", seconds / 60),
-        ..86_400 => match seconds % 3600 / 60 {
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => match seconds % 3600 / 60 {
             0 => format!("{} h", seconds / 3600),
             minutes => format!("{} h {minutes} min", seconds / 3600),
         },

@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::time::{ClockId, clock_gettime};
 use shield_common::original::Original;
 
+use super::programs::Programs;
 use crate::flow::http::canonical::lossy;
 use crate::flow::origin::Caller;
 
@@ -17,7 +18,7 @@ const MAX_CMDLINE: usize = 4096;
 const TICK_NANOS: u64 = 10_000_000;
 
 /// Describes the caller; what `/proc` no longer tells, or tells of another process, stays empty.
-pub fn describe(record: &Original) -> Caller {
+pub async fn describe(record: &Original, programs: &Programs) -> Caller {
     let comm = record.comm.split(|&byte| byte == 0).next().unwrap_or_default();
     let mut caller = Caller {
         pid: record.pid,
@@ -27,15 +28,13 @@ pub fn describe(record: &Original) -> Caller {
         cmdline: Vec::new(),
     };
     let process = Path::new("/proc").join(record.pid.to_string());
-    let exe = std::fs::read_link(process.join("exe"));
+    let exe = programs.of(record.pid).await;
     let cmdline = std::fs::read(process.join("cmdline"));
     // Asked last: a process that began before the connection and is still there is the one that was read.
     if !began_before(&process, record.connected_at_ns) {
         return caller;
     }
-    if let Ok(path) = exe {
-        caller.exe = lossy(path.as_os_str().as_encoded_bytes());
-    }
+    caller.exe = exe;
     if let Ok(cmdline) = cmdline {
         let kept = &cmdline[..cmdline.len().min(MAX_CMDLINE)];
         caller.cmdline =
@@ -88,23 +87,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_living_caller_is_described_from_proc() {
-        let caller = describe(&record(std::process::id(), u64::MAX / 2));
+    fn programs() -> Programs {
+        Programs::new(tokio::sync::mpsc::unbounded_channel().0)
+    }
+
+    #[tokio::test]
+    async fn a_living_caller_is_described_from_proc() {
+        let caller = describe(&record(std::process::id(), u64::MAX / 2), &programs()).await;
         assert_eq!((caller.uid, caller.comm.as_str()), (7, "agent"));
         assert_eq!(caller.exe, std::env::current_exe().unwrap().to_str().unwrap());
         assert_eq!(caller.cmdline.len(), std::env::args().count());
     }
 
-    #[test]
-    fn a_process_that_began_after_the_connection_is_not_the_caller() {
-        let caller = describe(&record(std::process::id(), 0));
+    #[tokio::test]
+    async fn a_process_that_began_after_the_connection_is_not_the_caller() {
+        let caller = describe(&record(std::process::id(), 0), &programs()).await;
         assert_eq!((caller.exe.as_str(), caller.cmdline.len()), ("", 0));
     }
 
-    #[test]
-    fn a_caller_that_is_gone_keeps_what_the_kernel_saw() {
-        let caller = describe(&record(u32::MAX, u64::MAX / 2));
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_is_gone_keeps_what_the_kernel_saw() {
+        let caller = describe(&record(u32::MAX, u64::MAX / 2), &programs()).await;
         assert_eq!((caller.exe.as_str(), caller.comm.as_str()), ("", "agent"));
     }
 }

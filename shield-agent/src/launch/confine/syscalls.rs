@@ -1,5 +1,5 @@
-//! The system calls an agent does without. Everything else stays as it is: this filter closes ways past the gate, it is
-//! no sandbox of programs.
+//! The system calls an agent does without, and those a role of ours does without too. Everything else stays as it is:
+//! this filter closes ways past the gate, it is no sandbox of programs.
 //!
 //! Programs of another processor mode number their calls differently and would pass it by: 32-bit ones are ended, x32
 //! ones find no call.
@@ -49,25 +49,77 @@ const FORBIDDEN: &[c_long] = &[
 /// Refused with `ENOSYS`, so that programs turn to ordinary calls: a ring makes calls this filter never sees.
 const ABSENT: &[c_long] = &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// What a role of ours refuses itself beyond that: starting programs, and looking into other processes.
+const NO_ROLES: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_unshare,
+    libc::SYS_chroot,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+];
+
 /// Typing into the terminal the agent shares with the shell that started it, which would run the words outside.
-const TYPING: [u64; 2] = [libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
+const TYPING: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
 /// System calls of the x32 mode have this bit, and the processor's usual name.
 const X32: u32 = 0x4000_0000;
 
+/// The `bpf` command that only looks into a map (`linux/bpf.h`).
+const BPF_MAP_LOOKUP_ELEM: u64 = 1;
+
+/// What a role of ours cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// Sockets.
+    pub(crate) sockets: bool,
+    /// Looking into the maps it was given.
+    pub(crate) lookups: bool,
+}
+
 /// Refuses them from now on, to the calling thread and everything it starts.
 pub(super) fn refuse() -> Result<(), ConfineError> {
-    for filter in filters().map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
+    apply(agents_rules())
+}
+
+/// Refuses what no role of ours does, and what this one does not need.
+pub(crate) fn refuse_to_a_role(needs: Needs) -> Result<(), ConfineError> {
+    apply(roles_rules(needs))
+}
+
+fn apply(forbidden: Result<Rules, seccompiler::BackendError>) -> Result<(), ConfineError> {
+    for filter in forbidden.and_then(filters).map_err(|error| ConfineError::Syscalls(Box::new(error)))? {
         apply_filter(&filter).map_err(|error| ConfineError::Syscalls(Box::new(error)))?;
     }
     Ok(())
 }
 
-/// One program for each answer, because a program knows one.
-fn filters() -> Result<[BpfProgram; 3], seccompiler::BackendError> {
+fn agents_rules() -> Result<Rules, seccompiler::BackendError> {
     let mut forbidden = whole(FORBIDDEN);
     let typing = TYPING.map(|request| argument(1, SeccompCmpOp::Eq, request).and_then(|is| all([is])));
     forbidden.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    Ok(forbidden)
+}
+
+fn roles_rules(needs: Needs) -> Result<Rules, seccompiler::BackendError> {
+    let mut forbidden = agents_rules()?;
+    forbidden.append(&mut whole(NO_ROLES));
+    if !needs.sockets {
+        forbidden.append(&mut whole(&[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind]));
+    }
+    if needs.lookups {
+        let other = argument(0, SeccompCmpOp::Ne, BPF_MAP_LOOKUP_ELEM)?;
+        forbidden.insert(libc::SYS_bpf, vec![all([other])?]);
+    }
+    Ok(forbidden)
+}
+
+/// One program for each answer, because a program knows one.
+fn filters(forbidden: Rules) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
     Ok([
         compile(families()?, libc::EAFNOSUPPORT)?,
         compile(forbidden, libc::EPERM)?,
@@ -125,14 +177,17 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_processor() {
-        assert!(filters().unwrap().iter().all(|filter| filter.len() > 10));
+        let needs = Needs { sockets: false, lookups: true };
+        for rules in [agents_rules(), roles_rules(needs)] {
+            assert!(filters(rules.unwrap()).unwrap().iter().all(|filter| filter.len() > 10));
+        }
     }
 
     #[test]
     fn no_call_is_refused_in_two_ways() {
-        let mut calls: Vec<_> = FORBIDDEN.iter().chain(ABSENT).collect();
+        let mut calls: Vec<_> = FORBIDDEN.iter().chain(ABSENT).chain(NO_ROLES).collect();
         calls.sort();
         calls.dedup();
-        assert_eq!(calls.len(), FORBIDDEN.len() + ABSENT.len());
+        assert_eq!(calls.len(), FORBIDDEN.len() + ABSENT.len() + NO_ROLES.len());
     }
 }
