@@ -188,9 +188,15 @@ impl Tab<'_> {
         self.act("barriers", json!({}))
     }
 
-    /// Fails when a page in this tab ran or loaded what it must not, or opened a dialog.
+    /// What the browser said against pages in this tab: scripts that failed, what the content security policy stopped,
+    /// dialogs that opened.
+    pub(crate) fn complaints(&self) -> Result<Vec<String>> {
+        self.act("complaints", json!({}))
+    }
+
+    /// Fails when there are complaints.
     pub(crate) fn expect_no_complaint(&self) -> Result<()> {
-        let complaints: Vec<String> = self.act("complaints", json!({}))?;
+        let complaints = self.complaints()?;
         ensure!(complaints.is_empty(), "the browser complained: {complaints:?}");
         Ok(())
     }

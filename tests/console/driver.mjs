@@ -72,11 +72,20 @@ const acts = {
   },
 };
 
+// A page that does not answer is a failure, and not a test that never ends.
+async function inTime(act, doing) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${act} never ended`)), 2 * PATIENCE);
+  });
+  return Promise.race([doing, late]).finally(() => clearTimeout(timer));
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   let answer;
   try {
     const { act, ...rest } = JSON.parse(line);
-    answer = { ok: (await acts[act]({ ...tabs.get(rest.tab), ...rest })) ?? null };
+    answer = { ok: (await inTime(act, acts[act]({ ...tabs.get(rest.tab), ...rest }))) ?? null };
   } catch (error) {
     answer = { error: String(error) };
   }

@@ -9,7 +9,7 @@ use crate::reviewer::play;
 const BODY: &str = "{\"note\":\"</pre><script>alert(document.cookie)</script><img src=x onerror=alert(2)> \
                     safe\u{202e}elbisrever\u{200b}\u{feff}<style>*{display:none}</style>\"}";
 const PATH: &str =
-    "/v1/%3Cscript%3Ealert(3)%3C/script%3E/%E2%80%AE%E2%80%8B/'\"onmouseover=alert(4)/{{7*7}}/x?<b>=1";
+    "/v1/%3Cscript%3Ealert(3)%3C/script%3E/%E2%80%AE%E2%80%8B/'\"onmouseover=alert(4)/{{7*7}}/x?%3Cb%3E=1";
 
 #[test]
 fn what_an_agent_sends_is_shown_spelled_out_and_never_runs() -> Result<()> {
@@ -22,10 +22,7 @@ fn what_an_agent_sends_is_shown_spelled_out_and_never_runs() -> Result<()> {
             &["--globoff", "--user-agent", "<script>alert(5)</script>\u{202e}"],
         )?;
         let tab = scene.logged_in(PHONE)?;
-        let hold = match scene.deployment.pending("hostile") {
-            Ok(h) => h,
-            Err(_) => anyhow::bail!("{:?}", waiting.told()?),
-        };
+        let hold = scene.deployment.pending("hostile")?;
         let console = scene.console()?;
         for page in ["/", "/history", "/agents", &format!("/h/{}", hold.id)] {
             tab.open(&format!("{console}{page}"))?;

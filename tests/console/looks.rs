@@ -1,5 +1,6 @@
 //! Every page on a phone and on a desk, light and dark. Pictures go to `artefacts/console/`, for people to look at.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,7 +36,8 @@ fn every_page_fits_a_phone_is_dark_when_asked_and_keeps_nobody_out() -> Result<(
         gallery.take("hold-sent", &at_plain)?;
         gallery.take("hold-denied", &at_long)?;
         gallery.take("history", "/history")?;
-        gallery.take("not-found", "/nowhere")
+        gallery.take("not-found", "/nowhere")?;
+        gallery.verdict()
     })
 }
 
@@ -60,6 +62,8 @@ struct Gallery<'a> {
     console: String,
     folder: PathBuf,
     tabs: Vec<(&'static str, Screen, Tab<'a>)>,
+    /// What is wrong with which page: told at the end, so that one run tells everything.
+    wrong: RefCell<Vec<String>>,
 }
 
 impl<'a> Gallery<'a> {
@@ -68,7 +72,7 @@ impl<'a> Gallery<'a> {
         std::fs::create_dir_all(&folder).context("cannot make a folder for pictures")?;
         let tab = |(name, screen)| Ok((name, screen, scene.logged_in(screen)?));
         let tabs = SCREENS.into_iter().map(tab).collect::<Result<_>>()?;
-        Ok(Self { scene, console: scene.console()?, folder, tabs })
+        Ok(Self { scene, console: scene.console()?, folder, tabs, wrong: RefCell::default() })
     }
 
     /// The page a link opens.
@@ -95,7 +99,7 @@ impl<'a> Gallery<'a> {
         for (name, screen, tab) in slow {
             let tab = tab?;
             tab.submit(DENY)?;
-            self.judge("conflict", name, screen, &tab)?;
+            self.judge("conflict", name, Screen { scripts: false, ..screen }, &tab)?;
         }
         Ok(())
     }
@@ -109,18 +113,30 @@ impl<'a> Gallery<'a> {
     }
 
     fn judge(&self, page: &str, name: &str, screen: Screen, tab: &Tab<'_>) -> Result<()> {
-        let here = || format!("{page} on {name}");
-        tab.picture(&self.folder.join(format!("{page}-{name}.png")), false).with_context(here)?;
+        tab.picture(&self.folder.join(format!("{page}-{name}.png")), false)?;
         if page.starts_with("hold") {
-            tab.picture(&self.folder.join(format!("{page}-{name}-whole.png")), true).with_context(here)?;
+            tab.picture(&self.folder.join(format!("{page}-{name}-whole.png")), true)?;
         }
-        let width: u32 = tab.evaluate("document.documentElement.scrollWidth").with_context(here)?;
+        let mut wrong = tab.complaints()?;
+        let width: u32 = tab.evaluate("document.documentElement.scrollWidth")?;
         let room = if screen.phone { 360 } else { 1280 };
-        ensure!(width <= room, "{}: is {width} pixels wide, and there are {room}", here());
-        ensure!(is_dark(tab)? == screen.dark, "{}: is not {screen:?}", here());
-        tab.expect_no_complaint().with_context(here)?;
-        let barriers = tab.barriers().with_context(here)?;
-        ensure!(barriers.is_empty(), "{}: {}", here(), barriers.join("\n"));
+        if width > room {
+            wrong.push(format!("{width} pixels wide, and there are {room}"));
+        }
+        if is_dark(tab)? != screen.dark {
+            wrong.push("light where dark was asked for, or the other way round".into());
+        }
+        // Looking for barriers takes scripts.
+        if screen.scripts {
+            wrong.extend(tab.barriers()?);
+        }
+        self.wrong.borrow_mut().extend(wrong.into_iter().map(|what| format!("{page} on {name}: {what}")));
+        Ok(())
+    }
+
+    fn verdict(&self) -> Result<()> {
+        let wrong = self.wrong.borrow();
+        ensure!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong.join("\n"));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{SigSet, Signal};
 use shield_agent::approval::view::{HoldState, HoldView};
 use shield_tests::client::{Client, Clients, Errand, Running};
-use shield_tests::deployment::{Deployment, Settings, output};
+use shield_tests::deployment::{Deployment, Settings, output, remove_empty_parents};
 use shield_tests::netns::Netns;
 use shield_tests::wait;
 
@@ -24,12 +24,13 @@ struct Agent {
     name: &'static str,
     client: Client,
     shown: &'static str,
+    customer: u32,
 }
 
 const AGENTS: [Agent; 3] = [
-    Agent { name: "shell", client: Client::CurlH2, shown: "curl" },
-    Agent { name: "cleanup-bot", client: Client::Requests, shown: "Python requests" },
-    Agent { name: "deploy-bot", client: Client::Node, shown: "Node fetch" },
+    Agent { name: "shell", client: Client::CurlH2, shown: "curl", customer: 8821 },
+    Agent { name: "cleanup-bot", client: Client::Requests, shown: "Python requests", customer: 8822 },
+    Agent { name: "deploy-bot", client: Client::Node, shown: "Node fetch", customer: 8823 },
 ];
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ fn demonstrate() -> Result<()> {
     }
     println!("\nCleaning up: daemon, hooks, cgroups, namespaces and files");
     drop(deployment);
+    remove_empty_parents();
     outcome
 }
 
@@ -83,7 +85,8 @@ fn show(deployment: &Deployment, auto: bool, interrupts: &Interrupts) -> Result<
     }
     let time = if auto { BROWSER_TIME } else { DECISION_TIME };
     decided(deployment, time, interrupts, browser.as_mut())?;
-    println!();
+    browser.map_or(Ok(()), Browser::finish)?;
+    println!("\nWhat the agents were told:");
     let mut told = Vec::new();
     for (agent, running) in waiting {
         let answer = running.told()?;
@@ -95,14 +98,13 @@ fn show(deployment: &Deployment, auto: bool, interrupts: &Interrupts) -> Result<
         );
         told.push((agent, answer.status));
     }
-    browser.map_or(Ok(()), Browser::finish)?;
     receipts(deployment, &told)?;
     journal(deployment)
 }
 
 /// Reads, which pass at once.
 fn harmless(deployment: &Deployment, clients: &Clients) -> Result<()> {
-    println!("\nThree agents read a customer's record. Nothing about the programs was changed:");
+    println!("\nThree agents read customers' records. Nothing about the programs was changed:");
     for agent in &AGENTS {
         let errand = errand(agent, "GET", "");
         let started = Instant::now();
@@ -120,7 +122,7 @@ fn destructive<'a>(
     clients: &Clients,
     interrupts: &Interrupts,
 ) -> Result<Vec<(&'a Agent, Running)>> {
-    println!("\nThe same agents delete it:");
+    println!("\nThe same agents delete them:");
     let mut waiting = Vec::new();
     for agent in &AGENTS {
         let errand = errand(agent, "DELETE", BODY);
@@ -210,7 +212,7 @@ fn errand(agent: &Agent, method: &'static str, body: &str) -> Errand {
 }
 
 fn path(agent: &Agent) -> String {
-    format!("/v1/customers/{}", agent.name)
+    format!("/v1/customers/{}", agent.customer)
 }
 
 /// A browser of our own that logs in with the link and approves what it sees.

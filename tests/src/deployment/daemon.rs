@@ -178,6 +178,20 @@ fn clear_away(instance: &str) {
     }
 }
 
+/// Removes the directories all instances share, if none is left. Not for tests, which run beside each other: another may
+/// be about to use them.
+pub fn remove_empty_parents() {
+    let pins = Path::new("/sys/fs/bpf/agent-shield");
+    let versions = entries(pins);
+    let shared = versions.iter().map(PathBuf::as_path).chain([
+        pins,
+        Path::new("/sys/fs/cgroup/agent-shield"),
+        Path::new("/sys/fs/cgroup/unified/agent-shield"),
+    ]);
+    // What is not there, or is somebody's, stays as it is.
+    shared.for_each(|directory| drop(fs::remove_dir(directory)));
+}
+
 /// Removes a tree of cgroups, deepest first, ending what still runs in it.
 fn remove_cgroups(cgroup: &Path) {
     if !cgroup.is_dir() {
