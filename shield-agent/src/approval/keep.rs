@@ -1,4 +1,5 @@
-//! What time does: holds expire, and requests and answers nobody needs any more are dropped.
+//! What time does: holds expire, an approval that could not be carried out at once is tried again, and requests and
+//! answers nobody needs any more are dropped.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ impl Engine {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for done in [self.expire().await, self.forget().await] {
+            for done in [self.expire().await, self.dispatch_all().await, self.forget().await] {
                 if let Err(error) = done {
                     // The store says itself, once, when it cannot be written.
                     tracing::debug!("holds could not be brought up to date: {}", Chain(&error));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use shield_tests::deployment::{Deployment, Settings, output, tool};
+use shield_tests::deployment::{Deployment, Role, Settings, output, tool};
 
 const ROUNDS: usize = 5;
 /// Requests of a round that is as fast as it can be.
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     // Agents may not be able to enter the directory programs are built in.
     std::fs::copy(tool("shield-load"), &load).context("cannot copy the load client")?;
     let load = load.to_str().context("a path of ASCII")?;
-    let (mut direct, mut gated, mut cpu) = (Column::default(), Column::default(), Vec::new());
+    let (mut direct, mut gated, mut cpu) = (Column::default(), Column::default(), [const { Vec::new() }; 4]);
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}");
         direct.add(
@@ -51,7 +51,10 @@ fn main() -> Result<()> {
         );
         let before = deployment.daemon.cpu_ticks();
         let fast = with_gate(&deployment, load, &[&REQUESTS.to_string()])?;
-        cpu.push(milliseconds(deployment.daemon.cpu_ticks() - before) / fast.requests * 10_000.0);
+        let after = deployment.daemon.cpu_ticks();
+        for ((role, before), after) in cpu.iter_mut().zip(before).zip(after) {
+            role.push(milliseconds(after - before) / fast.requests * 10_000.0);
+        }
         gated.add(fast, with_gate(&deployment, load, &[PACED, RATE])?);
     }
     print_table(&direct, &gated, &cpu);
@@ -66,7 +69,7 @@ impl Column {
     }
 }
 
-fn print_table(direct: &Column, gated: &Column, cpu: &[f64]) {
+fn print_table(direct: &Column, gated: &Column, cpu: &[Vec<f64>; 4]) {
     println!("HTTP/1.1 keep-alive over TLS, answers of 1 KiB, medians of {ROUNDS} interleaved rounds");
     println!("{:<34} {:>10} {:>10} {:>8}", "", "direct", "gated", "ratio");
     let row = |name: &str, direct: &[f64], gated: &[f64]| {
@@ -77,7 +80,15 @@ fn print_table(direct: &Column, gated: &Column, cpu: &[f64]) {
     row("p50 at 500 requests/s, µs", &direct.p50, &gated.p50);
     row("p99 at 500 requests/s, µs", &direct.p99, &gated.p99);
     println!("{:<34} {:>10} {:>10.0}", "added p50, µs", "", median(&gated.p50) - median(&direct.p50));
-    println!("{:<34} {:>10} {:>10.0}", "CPU ms per 10,000 requests", "", median(cpu));
+    let cpu = cpu.each_ref().map(|role| median(role));
+    println!("{:<34} {:>10} {:>10.0}", "CPU ms per 10,000 requests", "", cpu.iter().sum::<f64>());
+    for (role, milliseconds) in Role::ALL.into_iter().zip(cpu) {
+        println!(
+            "{:<34} {:>10} {milliseconds:>10.0}",
+            format!("  of these, the {role:?}").to_lowercase(),
+            ""
+        );
+    }
 }
 
 fn with_gate(deployment: &Deployment, load: &str, amount: &[&str]) -> Result<Measured> {

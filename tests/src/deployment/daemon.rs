@@ -103,13 +103,9 @@ impl Daemon {
         self.supervisor.wait().context("cannot wait for the supervisor")
     }
 
-    /// CPU time all roles have used, in clock ticks.
-    pub fn cpu_ticks(&self) -> u64 {
-        Role::ALL
-            .into_iter()
-            .filter_map(|role| self.pid(role))
-            .map(|pid| ticks(pid.as_raw().cast_unsigned()))
-            .sum()
+    /// CPU time each role has used, in clock ticks.
+    pub fn cpu_ticks(&self) -> [u64; 4] {
+        Role::ALL.map(|role| self.pid(role).map_or(0, |pid| ticks(pid.as_raw().cast_unsigned())))
     }
 
     pub(super) fn shield(&self, place: &Netns, arguments: &[&str]) -> Command {
