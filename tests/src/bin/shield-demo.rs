@@ -58,7 +58,7 @@ fn demonstrate() -> Result<()> {
     let settings = Settings { hold_wait: format!("{}s", DECISION_TIME.as_secs()), ..Settings::default() };
     let deployment = Deployment::start_in(Netns::current()?, settings)?;
     let outcome = show(&deployment, auto, &interrupts);
-    if outcome.is_err() {
+    if outcome.is_err() && !interrupts.seen() {
         eprintln!("The daemon said:\n{}", deployment.daemon.log());
     }
     println!("\nCleaning up: daemon, hooks, cgroups, namespaces and files");
