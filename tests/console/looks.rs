@@ -25,7 +25,7 @@ fn every_page_fits_a_phone_is_dark_when_asked_and_keeps_nobody_out() -> Result<(
         let waiting = ask(scene)?;
         gallery.take("queue", "/")?;
         gallery.take("agents", "/agents")?;
-        let hold = |agent| Ok::<_, anyhow::Error>(scene.deployment.pending(agent)?);
+        let hold = |agent| scene.deployment.pending(agent);
         let (plain, long) = (hold("cleanup-bot")?, hold("deploy-bot")?);
         let (at_plain, at_long) = (format!("/h/{}", plain.id), format!("/h/{}", long.id));
         gallery.take("hold", &at_plain)?;

@@ -4,10 +4,11 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use shield_agent::approval::view::{HoldState, HoldView};
 use shield_tests::client::{Client, Clients, Errand, Running};
 use shield_tests::deployment::{Deployment, Settings, output, remove_empty_parents};
@@ -249,24 +250,26 @@ impl Drop for Browser {
 }
 
 /// Ctrl-C and friends, noticed instead of obeyed at once: there is something to clean up.
-struct Interrupts(std::sync::Arc<std::sync::atomic::AtomicBool>);
+///
+/// Handled and not blocked: what we start would inherit the block, and a daemon that cannot be told to stop.
+struct Interrupts;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Interrupts {
-    /// To be called before any thread is started, so that every thread leaves these signals to ours.
     fn catch() -> Result<Self> {
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        signals.thread_block().context("cannot block signals")?;
-        let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let noticed = std::sync::Arc::clone(&seen);
-        std::thread::spawn(move || {
-            while signals.wait().is_ok() {
-                noticed.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-        });
-        Ok(Self(seen))
+        extern "C" fn notice(_: libc::c_int) {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+        let action = SigAction::new(SigHandler::Handler(notice), SaFlags::SA_RESTART, SigSet::empty());
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
+            unsafe { sigaction(signal, &action) }.with_context(|| format!("cannot handle {signal}"))?;
+        }
+        Ok(Self)
     }
 
     fn seen(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        INTERRUPTED.load(Ordering::Relaxed)
     }
 }
