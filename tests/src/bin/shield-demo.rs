@@ -91,12 +91,7 @@ fn show(deployment: &Deployment, auto: bool, interrupts: &Interrupts) -> Result<
     let mut told = Vec::new();
     for (agent, running) in waiting {
         let answer = running.told()?;
-        println!(
-            "  {:<16} got {} {}",
-            agent.shown,
-            answer.status,
-            answer.body.lines().last().unwrap_or_default()
-        );
+        println!("  {:<16} got {} {}", agent.shown, answer.status, in_short(&answer.body));
         told.push((agent, answer.status));
     }
     receipts(deployment, &told)?;
@@ -201,6 +196,13 @@ fn login(deployment: &Deployment) -> Result<String> {
         .find(|word| word.starts_with("http"))
         .map(str::to_owned)
         .context("shield login gave no link")
+}
+
+/// A problem's own sentence, or the last line of any other answer.
+fn in_short(body: &str) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.or_else(|| body.lines().last()).unwrap_or_default().to_owned()
 }
 
 fn pending(deployment: &Deployment, agent: &str) -> Option<HoldView> {
