@@ -28,6 +28,7 @@ try {
     const url = await page.locator(".line .url").innerText();
     const body = await page.locator("pre[aria-label=Body]").innerText();
     await picture(`hold-${Number(holds) - left + 1}`);
+    await tall(page, () => picture("hold-phone"));
     console.log(`  shown: ${method} ${url} ${body}`);
     await page.getByRole("button", { name: /^Approve once/i }).tap();
     const state = page.locator("#state").filter({ hasText: "It was sent once." });
@@ -42,4 +43,11 @@ try {
   console.log("  the queue says: nothing is waiting");
 } finally {
   await browser.close();
+}
+
+// On a taller phone, so that the body is in the picture too.
+async function tall(page, act) {
+  await page.setViewportSize({ ...PHONE.viewport, height: 875 });
+  await act();
+  await page.setViewportSize(PHONE.viewport);
 }

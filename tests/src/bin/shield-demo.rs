@@ -4,10 +4,11 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use shield_agent::approval::view::{HoldState, HoldView};
 use shield_tests::client::{Client, Clients, Errand, Running};
 use shield_tests::deployment::{Deployment, Settings, output, remove_empty_parents};
@@ -58,7 +59,7 @@ fn demonstrate() -> Result<()> {
     let settings = Settings { hold_wait: format!("{}s", DECISION_TIME.as_secs()), ..Settings::default() };
     let deployment = Deployment::start_in(Netns::current()?, settings)?;
     let outcome = show(&deployment, auto, &interrupts);
-    if outcome.is_err() {
+    if outcome.is_err() && !interrupts.seen() {
         eprintln!("The daemon said:\n{}", deployment.daemon.log());
     }
     println!("\nCleaning up: daemon, hooks, cgroups, namespaces and files");
@@ -90,12 +91,7 @@ fn show(deployment: &Deployment, auto: bool, interrupts: &Interrupts) -> Result<
     let mut told = Vec::new();
     for (agent, running) in waiting {
         let answer = running.told()?;
-        println!(
-            "  {:<16} got {} {}",
-            agent.shown,
-            answer.status,
-            answer.body.lines().last().unwrap_or_default()
-        );
+        println!("  {:<16} got {} {}", agent.shown, answer.status, in_short(&answer.body));
         told.push((agent, answer.status));
     }
     receipts(deployment, &told)?;
@@ -202,6 +198,13 @@ fn login(deployment: &Deployment) -> Result<String> {
         .context("shield login gave no link")
 }
 
+/// A problem's own sentence, or the last line of any other answer.
+fn in_short(body: &str) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.or_else(|| body.lines().last()).unwrap_or_default().to_owned()
+}
+
 fn pending(deployment: &Deployment, agent: &str) -> Option<HoldView> {
     let holds = deployment.holds().ok()?;
     holds.into_iter().find(|hold| hold.agent.as_str() == agent && hold.state == HoldState::Pending)
@@ -249,24 +252,26 @@ impl Drop for Browser {
 }
 
 /// Ctrl-C and friends, noticed instead of obeyed at once: there is something to clean up.
-struct Interrupts(std::sync::Arc<std::sync::atomic::AtomicBool>);
+///
+/// Handled and not blocked: what we start would inherit the block, and a daemon that cannot be told to stop.
+struct Interrupts;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Interrupts {
-    /// To be called before any thread is started, so that every thread leaves these signals to ours.
     fn catch() -> Result<Self> {
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        signals.thread_block().context("cannot block signals")?;
-        let seen = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let noticed = std::sync::Arc::clone(&seen);
-        std::thread::spawn(move || {
-            while signals.wait().is_ok() {
-                noticed.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-        });
-        Ok(Self(seen))
+        extern "C" fn notice(_: libc::c_int) {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+        let action = SigAction::new(SigHandler::Handler(notice), SaFlags::SA_RESTART, SigSet::empty());
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
+            unsafe { sigaction(signal, &action) }.with_context(|| format!("cannot handle {signal}"))?;
+        }
+        Ok(Self)
     }
 
     fn seen(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        INTERRUPTED.load(Ordering::Relaxed)
     }
 }
