@@ -31,6 +31,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -96,6 +97,8 @@ pub enum DaemonError {
 /// Runs the daemon until it is told to end. The calling process must have one thread.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     check_host()?;
+    // Whoever starts us may have blocked the signals that end us.
+    SigSet::all().thread_unblock().map_err(|errno| DaemonError::Process(errno.into()))?;
     nix::sys::prctl::set_dumpable(false).map_err(|errno| DaemonError::Process(errno.into()))?;
     let cgroups = Cgroups::find(&config.instance)?;
     let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;

@@ -71,23 +71,21 @@ impl Column {
 
 fn print_table(direct: &Column, gated: &Column, cpu: &[Vec<f64>; 4]) {
     println!("HTTP/1.1 keep-alive over TLS, answers of 1 KiB, medians of {ROUNDS} interleaved rounds");
-    println!("{:<34} {:>10} {:>10} {:>8}", "", "direct", "gated", "ratio");
+    println!("{:<36} {:>10} {:>10} {:>8}", "", "direct", "gated", "ratio");
     let row = |name: &str, direct: &[f64], gated: &[f64]| {
         let (direct, gated) = (median(direct), median(gated));
-        println!("{name:<34} {direct:>10.0} {gated:>10.0} {:>8.2}", gated / direct);
+        println!("{name:<36} {direct:>10.0} {gated:>10.0} {:>8.2}", gated / direct);
     };
     row("requests/s, 10 connections", &direct.per_second, &gated.per_second);
     row("p50 at 500 requests/s, µs", &direct.p50, &gated.p50);
     row("p99 at 500 requests/s, µs", &direct.p99, &gated.p99);
-    println!("{:<34} {:>10} {:>10.0}", "added p50, µs", "", median(&gated.p50) - median(&direct.p50));
+    let alone = |name: &str, value: f64| println!("{name:<36} {:>10} {value:>10.0}", "");
+    alone("added p50, µs", median(&gated.p50) - median(&direct.p50));
+    alone("added p99, µs", median(&gated.p99) - median(&direct.p99));
     let cpu = cpu.each_ref().map(|role| median(role));
-    println!("{:<34} {:>10} {:>10.0}", "CPU ms per 10,000 requests", "", cpu.iter().sum::<f64>());
+    alone("daemon's CPU ms per 10,000 requests", cpu.iter().sum());
     for (role, milliseconds) in Role::ALL.into_iter().zip(cpu) {
-        println!(
-            "{:<34} {:>10} {milliseconds:>10.0}",
-            format!("  of these, the {role:?}").to_lowercase(),
-            ""
-        );
+        alone(&format!("  of these, the {role:?}").to_lowercase(), milliseconds);
     }
 }
 
