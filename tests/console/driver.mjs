@@ -63,7 +63,7 @@ const acts = {
   address: ({ page }) => page.url(),
   evaluate: ({ page, script }) => page.evaluate(script),
   complaints: ({ complaints }) => complaints,
-  picture: async ({ page, file, whole }) => void (await page.screenshot({ path: file, fullPage: whole })),
+  picture: ({ page, file, whole }) => picture(page, { path: file, fullPage: whole }),
   // What a person with another way of reading or pointing could not use.
   async barriers({ page }) {
     await page.evaluate(axe);
@@ -71,6 +71,17 @@ const acts = {
     return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`);
   },
 };
+
+// A browser on a busy machine may have nothing drawn yet when it is asked: then it is asked again.
+async function picture(page, options, attempts = 5) {
+  try {
+    await page.screenshot(options);
+  } catch (error) {
+    if (attempts <= 1 || !error.message.includes("Unable to capture screenshot")) throw error;
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+    await picture(page, options, attempts - 1);
+  }
+}
 
 // A page that does not answer is a failure, and not a test that never ends.
 async function inTime(act, doing) {
