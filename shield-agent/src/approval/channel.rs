@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::engine::Engine;
@@ -26,9 +26,13 @@ const QUESTIONS: usize = 64;
 /// Records that may wait for a transaction: more than the worker may have under way.
 const RECORDS: usize = 4 * RECORD_WINDOW as usize;
 
+/// Bytes read at a time: most messages are short, and many come at once.
+const READ_AHEAD: usize = 64 << 10;
+
 /// Serves the worker until it closes its end.
 pub async fn serve(engine: Engine, channel: impl AsyncRead + AsyncWrite + Send + 'static, said: Said) {
-    let (mut reader, writer) = tokio::io::split(channel);
+    let (reader, writer) = tokio::io::split(channel);
+    let mut reader = BufReader::with_capacity(READ_AHEAD, reader);
     let (to_records, records) = mpsc::channel(RECORDS);
     tokio::spawn(write_all(writer, said));
     tokio::spawn(records::keep(engine.clone(), records));

@@ -21,6 +21,9 @@ use crate::store::StoreError;
 /// Records of one transaction.
 const BATCH: usize = 512;
 
+/// How long records wait for others to share a transaction with: nobody waits for those of allowed exchanges.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// How long to wait before a store that refused something is asked again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(250);
 
@@ -33,6 +36,13 @@ pub enum Record {
     Finished(ExchangeOutcome),
 }
 
+impl Record {
+    /// Whether an agent waits until this is durable.
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Judged(record) if record.judgement.verdict != Verdict::Allow)
+    }
+}
+
 /// Takes records until the worker is gone, and tells it how far the journal got.
 pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
     let mut trouble = engine.store().watch_trouble();
@@ -43,6 +53,12 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
             received = records.recv_many(&mut batch, BATCH) => {
                 if received == 0 {
                     return;
+                }
+                if !batch.iter().any(|(_, record)| record.is_awaited()) {
+                    sleep(GATHER).await;
+                    while batch.len() < BATCH && let Ok(record) = records.try_recv() {
+                        batch.push(record);
+                    }
                 }
                 upto = batch.last().map_or(upto, |(seq, _)| *seq);
                 engine.keep_batch(std::mem::take(&mut batch)).await;
