@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::engine::Engine;
@@ -31,7 +32,8 @@ impl Engine {
 
     /// Drops the requests and answers of holds that ended `hold.result_ttl` ago; what was shown of them is kept.
     pub async fn forget(&self) -> Result<(), StoreError> {
-        for row in self.ended_before(self.now() - self.inner.hold.result_ttl).await? {
+        let then = self.now().checked_sub(self.inner.hold.result_ttl).unwrap_or(Timestamp::MIN);
+        for row in self.ended_before(then).await? {
             let view = self.show(&row).await?;
             let card = serde_json::to_string(&view).expect("a view has string keys and finite numbers");
             self.store()

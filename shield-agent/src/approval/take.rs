@@ -1,5 +1,8 @@
 //! Taking a request in: a new hold, another asking for one that is there, or the end of one that is over.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use ulid::Ulid;
 
 use super::engine::Engine;
@@ -115,7 +118,7 @@ impl Engine {
     /// once: then the agent knows, and may ask anew.
     async fn still_told(&self, tx: &mut Tx, row: &HoldRow) -> Result<Option<Ending>, StoreError> {
         let ended_at = row.ended_at.unwrap_or(row.expires_at);
-        let old = self.now() > ended_at + self.inner.hold.result_ttl;
+        let old = self.now() > later(ended_at, self.inner.hold.result_ttl);
         let told_once = matches!(row.state, HoldState::Refused | HoldState::Expired | HoldState::Cancelled);
         if old || told_once && row.collected > 0 || row.state == HoldState::Cancelled {
             return Ok(None);
@@ -133,7 +136,7 @@ impl Engine {
             digest: request.digest,
             state: HoldState::Pending,
             created_at: now,
-            expires_at: now + expires,
+            expires_at: later(now, expires),
             asked: 1,
             body_size: request.request.body.len() as u64,
             body_sha256: Digest::of(&request.request.body),
@@ -172,6 +175,13 @@ impl Engine {
         let seen = super::agents::Seen { exchanges: 1, held: 1, denied: 0, last: self.now() };
         super::agents::count(tx, &request.agent, &seen).await
     }
+}
+
+/// A time after another; the end of time when that is too far to be written down, as a policy may ask.
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    // The last whole second: what is stored has no finer end.
+    let end = || Timestamp::from_second(Timestamp::MAX.as_second()).expect("the last second is a time");
+    at.checked_add(by).unwrap_or_else(|_| end())
 }
 
 /// How a hold that is over ended, for its agent.

@@ -58,6 +58,18 @@ async fn a_retry_joins_its_hold_and_brings_a_fresher_credential() {
 }
 
 #[tokio::test]
+async fn a_rule_that_waits_for_ever_holds_to_the_end_of_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(&dir).await;
+    let mut patient = request("/1");
+    patient.judgement.terms.expires = Some(Duration::MAX);
+    let hold = world.hold(&patient).await;
+    world.later(Duration::from_secs(3600 * 24 * 365 * 100));
+    world.engine.expire().await.unwrap();
+    assert_eq!(world.engine.hold(&hold.to_string()).await.unwrap().state, HoldState::Pending);
+}
+
+#[tokio::test]
 async fn the_request_of_another_agent_never_joins() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(&dir).await;

@@ -21,6 +21,9 @@ use crate::names::HoldId;
 /// How long the approver may take to store a hold.
 const STORED_WITHIN: Duration = Duration::from_secs(20);
 
+/// No connection waits longer, whatever a rule says: its hold does.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// How the connection of a held request waits.
 pub struct Waiting<'a> {
     /// Since when.
@@ -47,7 +50,7 @@ pub async fn hold(
         Ok(_) => return Err(OurAnswer::unrecorded(&Unrecorded::Gone)),
         Err(_elapsed) => return Err(OurAnswer::unrecorded(&Unrecorded::Behind)),
     };
-    let deadline = waiting.arrived + patience.wait;
+    let deadline = waiting.arrived + patience.wait.min(A_DAY);
     match waiting.stop.run_until_cancelled(timeout_at(deadline, ask.next())).await {
         Some(Ok(Some(FromApprover::Over { hold, ending, .. }))) => ended(hold, *ending),
         Some(Ok(Some(FromApprover::NotHeld { reason, .. }))) => Err(OurAnswer::not_held(&reason)),
