@@ -8,13 +8,17 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, Program, Value};
 use regex::Regex;
 
-use super::facts::Facts;
+use super::facts::{Facts, VARIABLES, fields_of};
 
 /// Longest condition, in bytes.
 const MAX_SOURCE: usize = 4096;
 
-/// What a condition can speak of.
-const VARIABLES: [&str; 5] = ["request", "action", "agent", "caller", "destination"];
+/// What a condition takes of a variable: its fields, or all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) variable: &'static str,
+    pub(super) fields: Vec<&'static str>,
+}
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -27,6 +31,7 @@ static READS_BODY: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) struct Condition {
     source: String,
     program: Program,
+    takes: Vec<Taken>,
     /// Whether it may look at the body.
     pub(super) reads_body: bool,
     /// Whether it may look at the action.
@@ -43,10 +48,11 @@ impl Condition {
         let references = program.references();
         let mut own = Vec::new();
         loop_names(program.expression(), &mut own);
-        let known = |name: &&str| VARIABLES.contains(name) || name.starts_with('@') || own.contains(name);
+        let known = |name: &&str| fields_of(name).is_some() || name.starts_with('@') || own.contains(name);
         let strange = references.variables().into_iter().find(|name| !known(name));
         if let Some(name) = strange {
-            return Err(format!("`{name}` is not known: a condition can speak of {}", VARIABLES.join(", ")));
+            let all = VARIABLES.map(|(name, _)| name).join(", ");
+            return Err(format!("`{name}` is not known: a condition can speak of {all}"));
         }
         let reads_action = references.has_variable("action");
         if loops_inside_loops(program.expression(), false) {
@@ -55,14 +61,19 @@ impl Condition {
             );
         }
         let reads_body = references.has_variable("request") && READS_BODY.is_match(source);
-        Ok(Self { source: source.to_owned(), program, reads_body, reads_action })
+        let mut takes = Vec::new();
+        take(program.expression(), &mut takes);
+        Ok(Self { source: source.to_owned(), program, takes, reads_body, reads_action })
     }
 
     /// Whether it is true; `None` when it cannot be evaluated.
     pub(super) fn evaluate(&self, facts: &Facts<'_>) -> Option<bool> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        for (name, value) in facts.variables() {
-            context.add_variable_from_value(*name, value.clone());
+        for taken in &self.takes {
+            // What cannot be turned into a value is missing, and a condition on it cannot be evaluated.
+            if let Some(value) = facts.variable(taken) {
+                context.add_variable_from_value(taken.variable, value);
+            }
         }
         // A library's mistake must not cost more than the one request that met it.
         match catch_unwind(AssertUnwindSafe(|| self.program.execute(&context))) {
@@ -90,6 +101,29 @@ fn loops_inside_loops(expression: &IdedExpr, inside: bool) -> bool {
             || [&of.loop_cond, &of.loop_step, &of.result].iter().any(|part| loops_inside_loops(part, true));
     }
     parts(&expression.expr).into_iter().any(|part| loops_inside_loops(part, inside))
+}
+
+/// What an expression takes of each variable: most conditions look at one or two fields, and every other would have to
+/// be made for nothing.
+fn take(expression: &IdedExpr, takes: &mut Vec<Taken>) {
+    let (name, field) = match &expression.expr {
+        Expr::Ident(name) => (name, None),
+        Expr::Select(select) => match &select.operand.expr {
+            Expr::Ident(name) => (name, Some(select.field.as_str())),
+            _ => return take(&select.operand, takes),
+        },
+        other => return parts(other).into_iter().for_each(|part| take(part, takes)),
+    };
+    let Some((variable, all)) = VARIABLES.into_iter().find(|(variable, _)| variable == name) else { return };
+    // A field that does not exist is missing either way.
+    let fields = all.iter().filter(|known| field.is_none_or(|field| field == **known));
+    let at = takes.iter().position(|taken| taken.variable == variable).unwrap_or_else(|| {
+        takes.push(Taken { variable, fields: vec![] });
+        takes.len() - 1
+    });
+    takes[at].fields.extend(fields);
+    takes[at].fields.sort_unstable();
+    takes[at].fields.dedup();
 }
 
 /// What authors of loops call their items.
@@ -137,6 +171,20 @@ mod tests {
             let refused = Condition::compile(source).unwrap_err();
             assert!(refused.contains(complaint), "{source}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_condition_takes_the_fields_it_names_and_all_when_it_names_none() {
+        let takes = |source: &str| {
+            let takes = Condition::compile(source).unwrap().takes;
+            takes.into_iter().map(|taken| (taken.variable, taken.fields)).collect::<Vec<_>>()
+        };
+        let source = "request.port == 8443 && has(request.headers.x) && action.effect != 'read'";
+        assert_eq!(takes(source), [("request", vec!["headers", "port"]), ("action", vec!["effect"])]);
+        assert_eq!(takes("caller['uid'] == 0"), [("caller", vec!["cmdline", "comm", "exe", "uid"])]);
+        assert_eq!(takes("agent == 'x' || request.no_such_field"), [("agent", vec![]), ("request", vec![])]);
+        let loops = "request.segments.exists(part, part == agent && request.query.x == part)";
+        assert_eq!(takes(loops), [("request", vec!["query", "segments"]), ("agent", vec![])]);
     }
 
     #[test]

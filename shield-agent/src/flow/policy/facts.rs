@@ -1,8 +1,10 @@
 //! What rules are compared with: worked out once per request, and only when a rule asks.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 
 use super::body::{Decoded, pairs};
+use super::condition::Taken;
 use super::json::ForCel;
 use super::path;
 use super::verdict::{BodyView, Subject};
@@ -38,19 +40,57 @@ impl<'a> HeadFacts<'a> {
     }
 }
 
+/// What a condition can speak of, and the fields of each; `agent` is a word and has none.
+pub(super) const VARIABLES: [(&str, &[&str]); 5] = [
+    ("request", &REQUEST),
+    (
+        "action",
+        &[
+            "amount",
+            "count",
+            "currency",
+            "effect",
+            "environment",
+            "family",
+            "operation",
+            "resource",
+            "reversible",
+        ],
+    ),
+    ("agent", &[]),
+    ("caller", &["cmdline", "comm", "exe", "uid"]),
+    ("destination", &["ip", "port", "verified_name"]),
+];
+
+const REQUEST: [&str; 12] = [
+    "form", "headers", "host", "json", "method", "path", "port", "query", "scheme", "segments", "size",
+    "text",
+];
+
+/// The fields of a variable; `None` when there is no such variable.
+pub(super) fn fields_of(variable: &str) -> Option<&'static [&'static str]> {
+    VARIABLES.into_iter().find(|(name, _)| *name == variable).map(|(_, fields)| fields)
+}
+
+/// A field that a condition asked for, as CEL has it; `None` when it has no value.
+type Field = ((&'static str, &'static str), Option<cel::Value>);
+
 /// Everything about a request.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) head: HeadFacts<'a>,
     pub(super) subject: &'a Subject<'a>,
     body: OnceCell<Decoded<'a>>,
-    variables: OnceCell<Vec<(&'static str, cel::Value)>>,
+    uncertain: OnceCell<bool>,
+    /// Few, so that looking through all of them is quickest.
+    fields: RefCell<Vec<Field>>,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn new(subject: &'a Subject<'a>) -> Self {
         let head = HeadFacts::new(subject.agent, subject.head);
-        Self { head, subject, body: OnceCell::new(), variables: OnceCell::new() }
+        let (body, uncertain, fields) = (OnceCell::new(), OnceCell::new(), RefCell::default());
+        Self { head, subject, body, uncertain, fields }
     }
 
     pub(super) fn body(&self) -> &Decoded<'a> {
@@ -59,73 +99,105 @@ impl<'a> Facts<'a> {
 
     /// Whether the action may mean something else than it says, because its body could not be looked at.
     pub(super) fn action_is_uncertain(&self) -> bool {
-        inspect::needs_body(self.subject.head) && !matches!(self.subject.body, BodyView::Whole(_))
-            || self.body().uninspectable && inspect::needs_body(self.subject.head)
-    }
-
-    /// CEL's variables.
-    pub(super) fn variables(&self) -> &[(&'static str, cel::Value)] {
-        self.variables.get_or_init(|| {
-            let all = [
-                ("request", self.request()),
-                ("action", self.action()),
-                ("agent", Value::String(self.subject.agent.to_string())),
-                ("caller", self.caller()),
-                ("destination", self.destination()),
-            ];
-            // What cannot be turned into a value is missing, and a condition on it cannot be evaluated.
-            let value =
-                |(name, json): (&'static str, Value)| Some((name, cel::to_value(ForCel(&json)).ok()?));
-            all.into_iter().filter_map(value).collect()
+        *self.uncertain.get_or_init(|| {
+            inspect::needs_body(self.subject.head)
+                && (!matches!(self.subject.body, BodyView::Whole(_)) || self.body().uninspectable)
         })
     }
 
-    fn request(&self) -> Value {
-        let (head, body) = (self.subject.head, self.body());
-        let path = head.path();
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let mut headers: Map<String, Value> = Map::new();
-        for header in &head.headers {
-            let value = String::from_utf8_lossy(&header.value);
-            match headers.get_mut(&header.name) {
-                Some(Value::String(joined)) => joined.push_str(&format!(", {value}")),
-                _ => drop(headers.insert(header.name.clone(), Value::String(value.into_owned()))),
-            }
+    /// A variable as far as a condition takes it. Fields without a value are missing rather than null, so that a
+    /// condition on them cannot be evaluated.
+    pub(super) fn variable(&self, taken: &Taken) -> Option<cel::Value> {
+        if taken.variable == "agent" {
+            return cel::to_value(self.subject.agent.as_str()).ok();
         }
-        present(json!({
-            "method": head.method, "scheme": head.scheme, "host": head.host, "port": head.port, "path": path,
-            "segments": segments, "headers": headers, "query": pairs(head.query()),
-            "size": body.size, "text": body.text, "json": body.json, "form": body.form,
-        }))
+        let value = |field: &&'static str| Some((*field, self.field(taken.variable, field)?));
+        let fields: HashMap<&str, cel::Value> = taken.fields.iter().filter_map(value).collect();
+        Some(cel::Value::Map(fields.into()))
     }
 
-    fn action(&self) -> Value {
+    fn field(&self, variable: &'static str, field: &'static str) -> Option<cel::Value> {
+        let mut known = self.fields.borrow_mut();
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == (variable, field)) {
+            return value.clone();
+        }
+        let json = match variable {
+            "request" => self.request(field),
+            "action" => self.action(field),
+            "caller" => self.caller(field),
+            _ => self.destination(field),
+        };
+        let value = if json.is_null() { None } else { cel::to_value(ForCel(&json)).ok() };
+        known.push(((variable, field), value.clone()));
+        value
+    }
+
+    fn request(&self, field: &str) -> Value {
+        let head = self.subject.head;
+        match field {
+            "method" => json!(head.method),
+            "scheme" => json!(head.scheme),
+            "host" => json!(head.host),
+            "port" => json!(head.port),
+            "path" => json!(head.path()),
+            "segments" => head.path().split('/').filter(|segment| !segment.is_empty()).collect(),
+            "headers" => headers(head),
+            "query" => json!(pairs(head.query())),
+            "size" => json!(self.body().size),
+            "text" => json!(self.body().text),
+            "json" => self.body().json.clone().unwrap_or_default(),
+            "form" => json!(self.body().form),
+            _ => Value::Null,
+        }
+    }
+
+    fn action(&self, field: &str) -> Value {
         let action = self.subject.action;
-        present(json!({
-            "effect": action.effect, "resource": action.resource, "environment": action.environment,
-            "reversible": action.reversible, "count": action.count, "amount": action.amount,
-            "currency": action.currency, "family": action.family, "operation": action.operation,
-        }))
+        match field {
+            "effect" => json!(action.effect),
+            "resource" => json!(action.resource),
+            "environment" => json!(action.environment),
+            "reversible" => json!(action.reversible),
+            "count" => json!(action.count),
+            "amount" => json!(action.amount),
+            "currency" => json!(action.currency),
+            "family" => json!(action.family),
+            "operation" => json!(action.operation),
+            _ => Value::Null,
+        }
     }
 
-    fn caller(&self) -> Value {
+    fn caller(&self, field: &str) -> Value {
         let caller = self.subject.caller;
-        json!({ "exe": caller.exe, "comm": caller.comm, "uid": caller.uid, "cmdline": caller.cmdline })
+        match field {
+            "exe" => json!(caller.exe),
+            "comm" => json!(caller.comm),
+            "uid" => json!(caller.uid),
+            "cmdline" => json!(caller.cmdline),
+            _ => Value::Null,
+        }
     }
 
-    fn destination(&self) -> Value {
+    fn destination(&self, field: &str) -> Value {
         let destination = self.subject.destination;
-        present(json!({
-            "ip": destination.ip, "port": destination.port, "verified_name": destination.verified_name,
-        }))
+        match field {
+            "ip" => json!(destination.ip),
+            "port" => json!(destination.port),
+            "verified_name" => json!(destination.verified_name),
+            _ => Value::Null,
+        }
     }
 }
 
-/// A map without the keys that have no value: they are missing rather than null, so that a condition on them cannot be
-/// evaluated.
-fn present(mut value: Value) -> Value {
-    if let Value::Object(entries) = &mut value {
-        entries.retain(|_, value| !value.is_null());
+/// Header fields by name; values of one that stands more than once are joined.
+fn headers(head: &RequestHead) -> Value {
+    let mut headers: Map<String, Value> = Map::new();
+    for header in &head.headers {
+        let value = String::from_utf8_lossy(&header.value);
+        match headers.get_mut(&header.name) {
+            Some(Value::String(joined)) => joined.push_str(&format!(", {value}")),
+            _ => drop(headers.insert(header.name.clone(), Value::String(value.into_owned()))),
+        }
     }
-    value
+    Value::Object(headers)
 }

@@ -110,8 +110,8 @@ impl Policy {
             );
             judgement = self.stricter(judgement, self.defaults.uninspectable, why);
         }
-        let writes = facts.subject.action.effect != Effect::Read || facts.action_is_uncertain();
-        if self.mode == Mode::ReadOnly && writes {
+        let writes = || facts.subject.action.effect != Effect::Read || facts.action_is_uncertain();
+        if self.mode == Mode::ReadOnly && writes() {
             judgement = self.stricter(judgement, Verdict::Hold, "mode: read-only holds every write".into());
         }
         judgement.observed = finding.observed;

@@ -75,36 +75,26 @@ impl Matcher {
             Lean::Strict => self.method.iter().any(|method| method.eq_ignore_ascii_case(form)),
             Lean::Loose => self.method.iter().any(|method| method == form),
         };
-        let given = |empty: bool, fits: bool| empty || fits;
-        let checks: [(&'static str, bool); 5] = [
-            (
-                "host",
-                given(self.host.is_empty(), self.host.iter().any(|host| host.matches(&facts.head.host))),
-            ),
-            (
-                "agent",
-                given(
-                    self.agent.is_empty(),
-                    self.agent.iter().any(|agent| agent.matches(facts.agent.as_str())),
-                ),
-            ),
-            ("method", given(self.method.is_empty(), readings(&facts.methods, &method))),
-            (
-                "path",
-                given(
-                    self.path.is_empty(),
-                    readings(&facts.paths, &|form| self.path.iter().any(|path| path.matches(form))),
-                ),
-            ),
-            (
-                "path_regex",
-                given(
-                    self.path_regex.is_empty(),
-                    readings(&facts.paths, &|form| self.path_regex.iter().any(|regex| regex.is_match(form))),
-                ),
-            ),
-        ];
-        checks.iter().find(|(_, fits)| !fits).map_or(Fit::Yes, |(key, _)| Fit::No(key))
+        // One after the other: most rules are about another method, and paths take longest to compare.
+        if !self.host.is_empty() && !self.host.iter().any(|host| host.matches(&facts.head.host)) {
+            Fit::No("host")
+        } else if !self.agent.is_empty()
+            && !self.agent.iter().any(|agent| agent.matches(facts.agent.as_str()))
+        {
+            Fit::No("agent")
+        } else if !self.method.is_empty() && !readings(&facts.methods, &method) {
+            Fit::No("method")
+        } else if !self.path.is_empty()
+            && !readings(&facts.paths, &|form| self.path.iter().any(|path| path.matches(form)))
+        {
+            Fit::No("path")
+        } else if !self.path_regex.is_empty()
+            && !readings(&facts.paths, &|form| self.path_regex.iter().any(|regex| regex.is_match(form)))
+        {
+            Fit::No("path_regex")
+        } else {
+            Fit::Yes
+        }
     }
 
     /// Everything.

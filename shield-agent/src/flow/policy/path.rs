@@ -113,15 +113,13 @@ impl Template {
     pub(super) fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
-        let mut given = if path.is_empty() { vec![] } else { path.split('/').collect::<Vec<_>>() };
-        if self.rest && given.len() >= self.segments.len() {
-            given.truncate(self.segments.len());
-        }
-        given.len() == self.segments.len()
-            && self.segments.iter().zip(given).all(|(segment, given)| match segment {
-                Segment::Literal(literal) => literal == given,
-                Segment::One => !given.is_empty(),
-            })
+        let mut given = path.split('/').filter(|_| !path.is_empty());
+        let fits = self.segments.iter().all(|segment| match (segment, given.next()) {
+            (Segment::Literal(literal), Some(given)) => literal == given,
+            (Segment::One, Some(given)) => !given.is_empty(),
+            (_, None) => false,
+        });
+        fits && (self.rest || given.next().is_none())
     }
 }
 
