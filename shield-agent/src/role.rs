@@ -110,7 +110,8 @@ pub fn run(kind: RoleKind) -> Result<(), RoleEnd> {
         return Ok(listeners::helper_main()?);
     }
     let belongings = settle()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread: handing work to another costs more than most of it. The worker adds lanes for its connections.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(RoleEnd::Descriptors)?;
     runtime.block_on(async {
         match kind {

@@ -4,8 +4,10 @@
 //! the signer, and leave to send from the approver's journal or a reviewer.
 
 mod gates;
+mod lanes;
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
 use gates::{Descriptors, Gates};
+use lanes::Lanes;
 
 /// Why the worker stops before it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,9 @@ pub enum WorkerError {
     /// The supervisor did not begin with the configuration, or sent it twice.
     #[error("the supervisor sent {0} out of turn")]
     OutOfTurn(&'static str),
+    /// Threads could not be started.
+    #[error("threads for connections could not be started")]
+    Lanes(#[source] io::Error),
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
@@ -51,6 +57,8 @@ pub struct Outside {
     pub originals: fn(OwnedFd) -> Arc<dyn Originals>,
     /// Compiles policy files; the error is for the operator.
     pub compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>,
+    /// Threads that serve connections beside the calling one.
+    pub lanes: usize,
 }
 
 /// Runs the role over its inherited channels until it was drained or the supervisor is gone.
@@ -72,7 +80,8 @@ pub async fn run(
     let (approver, orders) = Approver::start(approver);
     let programs = Programs::new(outbox.clone());
     let services = services(*config, approver, Signer::start(signer), programs)?;
-    let mut gates = Gates::new(Arc::clone(&services));
+    let mut gates =
+        Gates::new(Arc::clone(&services), Lanes::open(outside.lanes).map_err(WorkerError::Lanes)?);
     tokio::spawn(carry_out(Arc::clone(&services), orders, gates.under_way().clone()));
     say(&outbox, FromWorker::Ready);
     while let Some((message, descriptors)) = receive(&supervisor).await? {
@@ -100,9 +109,10 @@ pub async fn run(
 }
 
 impl Outside {
-    /// The kernel's records, and policy as it is written.
+    /// The kernel's records, policy as it is written, and a lane for each processor.
     pub fn real(compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>) -> Self {
-        Self { originals: |map| Arc::new(KernelRecords(map)), compile }
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { originals: |map| Arc::new(KernelRecords(map)), compile, lanes: processors - 1 }
     }
 }
 

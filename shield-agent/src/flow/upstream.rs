@@ -13,6 +13,7 @@ pub mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
@@ -66,7 +67,7 @@ impl Upstream {
         }
         let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
         let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-        let key = Key { agent: permit.agent().clone(), name, address };
+        let key = Key { agent: permit.agent().clone(), name, address, lane: thread::current().id() };
         let message = message(&request.head, request.body)?;
         match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
             Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lanes::Lanes;
 use crate::dns;
 use crate::flow::accept::{Gate, Originals};
 use crate::flow::serve;
@@ -64,6 +65,7 @@ fn into_udp(fd: OwnedFd) -> io::Result<UdpSocket> {
 /// See the module. Dropping it stops accepting.
 pub(super) struct Gates {
     services: Arc<Services>,
+    lanes: Arc<Lanes>,
     served: HashMap<AgentName, Served>,
     under_way: TaskTracker,
 }
@@ -74,9 +76,9 @@ struct Served {
 }
 
 impl Gates {
-    /// No gates yet.
-    pub(super) fn new(services: Arc<Services>) -> Self {
-        Self { services, served: HashMap::new(), under_way: TaskTracker::new() }
+    /// No gates yet; their connections will be spread over `lanes`.
+    pub(super) fn new(services: Arc<Services>, lanes: Lanes) -> Self {
+        Self { services, lanes: Arc::new(lanes), served: HashMap::new(), under_way: TaskTracker::new() }
     }
 
     /// Where tasks are counted that a drain waits for.
@@ -104,6 +106,7 @@ impl Gates {
                 gate: Arc::clone(&gate),
                 slots: Arc::clone(&slots),
                 services: Arc::clone(&self.services),
+                lanes: Arc::clone(&self.lanes),
                 under_way: self.under_way.clone(),
                 stop: stop.clone(),
             };
@@ -153,6 +156,7 @@ struct Accepting {
     gate: Arc<Gate>,
     slots: Arc<Semaphore>,
     services: Arc<Services>,
+    lanes: Arc<Lanes>,
     under_way: TaskTracker,
     stop: CancellationToken,
 }
@@ -176,11 +180,15 @@ impl Accepting {
             };
             // Answers are small and awaited; a failure costs time, not correctness.
             let _ = socket.set_nodelay(true);
-            let served = serve(Arc::clone(&self.services), Arc::clone(&self.gate), socket, self.stop.clone());
-            self.under_way.spawn(async move {
-                served.await;
+            let (services, gate) = (Arc::clone(&self.services), Arc::clone(&self.gate));
+            let stop = self.stop.clone();
+            let served = |socket| async move {
+                serve(services, gate, socket, stop).await;
                 drop(slot);
-            });
+            };
+            if let Err(error) = self.lanes.serve(&self.under_way, socket, served) {
+                tracing::error!(agent = %self.gate.agent, %error, "a connection could not be given to a lane");
+            }
         }
     }
 }

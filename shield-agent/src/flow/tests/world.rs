@@ -78,7 +78,7 @@ impl World {
         let (signing, to_signer) = tokio::io::duplex(1 << 16);
         let (approving, to_approver) = tokio::io::duplex(1 << 16);
         tokio::spawn(async move { signer::serve(signing, &authority, SignerLimits::default()).await });
-        let outside = Outside { originals: |_map| Arc::new(Table), compile: policy::compile };
+        let outside = Outside { originals: |_map| Arc::new(Table), compile: policy::compile, lanes: 0 };
         let worker = tokio::spawn(worker::run(theirs, to_approver, to_signer, outside));
         let gate = introduce(&supervisor, config).await;
         Self { gate, approver: Approver::start(approving), supervisor, ca, worker }

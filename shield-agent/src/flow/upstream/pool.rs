@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -33,6 +34,8 @@ pub struct Key {
     pub name: Option<String>,
     /// Where it goes.
     pub address: SocketAddr,
+    /// The thread it lives on: to use it from another would wake two threads for every message.
+    pub lane: ThreadId,
 }
 
 /// The kept connections.
