@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ::http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -77,11 +77,12 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
     let dialect = Dialect::of(&head);
     let answered = async {
         if head.host == INTERNAL_HOST {
-            return own::answer(&via.services.approver, &via.flow.agent, &head).await;
+            return Box::pin(own::answer(&via.services.approver, &via.flow.agent, &head)).await;
         }
         let policy = via.services.policy.load_full().ok_or_else(OurAnswer::unjudged)?;
         let now = jiff::Timestamp::now();
-        let needed = policy.body_need(&via.flow.agent, &head, now);
+        // A body that is not there says nothing to any rule.
+        let needed = !body.is_end_stream() && policy.body_need(&via.flow.agent, &head, now);
         let body = via.take_body(body, needed).await?;
         let action = policy.classify(&head, body.known());
         let destination = via.flow.destination();
@@ -99,8 +100,9 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         let exchange = Exchange { id, via: &via, arrived, destination, head, body, action, judgement };
         match verdict {
             Verdict::Allow => exchange.forward().await,
-            Verdict::Hold => exchange.hold(policy.as_ref().as_ref()).await,
-            Verdict::Deny => exchange.deny().await,
+            // Rare, and boxed so that an allowed request does not carry the room they need.
+            Verdict::Hold => Box::pin(exchange.hold(policy.as_ref().as_ref())).await,
+            Verdict::Deny => Box::pin(exchange.deny()).await,
         }
     };
     let response = answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)));

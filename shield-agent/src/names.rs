@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 /// The name of an agent: a named process tree in a gated cgroup.
@@ -90,9 +91,8 @@ impl fmt::Display for ExchangeId {
     }
 }
 
-/// A SHA-256 digest; displayed and serialised for people as `sha256:<64 hex digits>`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// A SHA-256 digest; displayed and serialised for people as `sha256:<64 hex digits>`, between roles as its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -105,8 +105,33 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Written several times for every request: formatting byte by byte would be most of a record's cost.
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
         f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&hex).expect("hexadecimal digits are ASCII"))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 32]>::deserialize(deserializer).map(Self);
+        }
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -140,20 +165,6 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = BadDigest;
-
-    fn try_from(text: String) -> Result<Self, BadDigest> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +183,12 @@ mod tests {
     fn a_digest_survives_its_text_form() {
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(json, format!("\"{digest}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        let bytes = postcard::to_stdvec(&digest).unwrap();
+        assert_eq!(bytes, digest.0);
+        assert_eq!(postcard::from_bytes::<Digest>(&bytes).unwrap(), digest);
         assert!("sha256:zz".parse::<Digest>().is_err());
     }
 }

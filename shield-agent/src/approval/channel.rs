@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::engine::Engine;
 use super::records::{self, Record};
 use crate::ipc::approver::{FromApprover, RECORD_WINDOW, SendFailure, StoredResponse, ToApprover};
-use crate::ipc::frame::{self, FrameError, MAX_FRAME};
+use crate::ipc::frame::{self, FrameError, MAX_FRAME, Reader};
 use crate::names::HoldId;
 use crate::report::Chain;
 
@@ -26,19 +26,16 @@ const QUESTIONS: usize = 64;
 /// Records that may wait for a transaction: more than the worker may have under way.
 const RECORDS: usize = 4 * RECORD_WINDOW as usize;
 
-/// Bytes read at a time: most messages are short, and many come at once.
-const READ_AHEAD: usize = 64 << 10;
-
 /// Serves the worker until it closes its end.
 pub async fn serve(engine: Engine, channel: impl AsyncRead + AsyncWrite + Send + 'static, said: Said) {
     let (reader, writer) = tokio::io::split(channel);
-    let mut reader = BufReader::with_capacity(READ_AHEAD, reader);
+    let mut reader = Reader::new(reader);
     let (to_records, records) = mpsc::channel(RECORDS);
     tokio::spawn(write_all(writer, said));
     tokio::spawn(records::keep(engine.clone(), records));
     let questions = Arc::new(Semaphore::new(QUESTIONS));
     loop {
-        let message = match frame::read::<ToApprover>(&mut reader).await {
+        let message = match reader.next::<ToApprover>().await {
             Ok(message) => message,
             Err(FrameError::Closed) => return,
             Err(error) => return tracing::error!("the worker's channel broke: {}", Chain(&error)),

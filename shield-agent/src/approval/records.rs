@@ -10,6 +10,7 @@ use super::agents::{self, Seen};
 use super::engine::Engine;
 use super::held;
 use super::mask::{self, Secrets};
+use crate::flow::origin::Caller;
 use crate::flow::policy::verdict::Verdict;
 use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, FromApprover};
 use crate::journal::body::{self, Finished, Judged};
@@ -23,6 +24,9 @@ const BATCH: usize = 512;
 
 /// How long records wait for others to share a transaction with: nobody waits for those of allowed exchanges.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Callers whose masked form is remembered.
+const CALLERS: usize = 32;
 
 /// How long to wait before a store that refused something is asked again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(250);
@@ -48,6 +52,7 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
     let mut trouble = engine.store().watch_trouble();
     let mut upto = 0;
     let mut batch = Vec::new();
+    let mut callers = MaskedCallers::default();
     loop {
         tokio::select! {
             received = records.recv_many(&mut batch, BATCH) => {
@@ -61,7 +66,7 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
                     }
                 }
                 upto = batch.last().map_or(upto, |(seq, _)| *seq);
-                engine.keep_batch(std::mem::take(&mut batch)).await;
+                engine.keep_batch(std::mem::take(&mut batch), &mut callers).await;
                 engine.tell_worker(FromApprover::Recorded { upto });
             }
             changed = trouble.changed() => {
@@ -83,11 +88,12 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
 
 impl Engine {
     /// Writes records down, however long that takes; the worker is told when it is not at once.
-    async fn keep_batch(&self, batch: Vec<(u64, Record)>) {
+    async fn keep_batch(&self, batch: Vec<(u64, Record)>, callers: &mut MaskedCallers) {
         let now = self.now();
-        let entries: Vec<Entry> = batch.iter().map(|(_, record)| entry(record, now)).collect();
         let seen = count(&batch, now);
-        while let Err(error) = self.append(entries.clone(), seen.clone()).await {
+        loop {
+            let entries = batch.iter().map(|(_, record)| entry(record, callers, now)).collect();
+            let Err(error) = self.append(entries, seen.clone()).await else { return };
             self.tell_worker(FromApprover::Stopped { reason: Chain(&error).to_string() });
             self.store().writable().await;
             sleep(TRY_AGAIN).await;
@@ -116,6 +122,24 @@ impl Engine {
     }
 }
 
+/// Callers as they are shown: a connection has one and many exchanges, and looking for secrets takes time.
+#[derive(Debug, Default)]
+struct MaskedCallers(Vec<(Caller, Caller)>);
+
+impl MaskedCallers {
+    fn masked(&mut self, caller: &Caller) -> Caller {
+        if let Some((_, masked)) = self.0.iter().find(|(known, _)| known == caller) {
+            return masked.clone();
+        }
+        let masked = held::caller(caller, &Secrets::default());
+        if self.0.len() == CALLERS {
+            self.0.clear();
+        }
+        self.0.push((caller.clone(), masked.clone()));
+        masked
+    }
+}
+
 fn count(batch: &[(u64, Record)], now: jiff::Timestamp) -> HashMap<AgentName, Seen> {
     let mut seen: HashMap<AgentName, Seen> = HashMap::new();
     for (_, record) in batch {
@@ -129,10 +153,10 @@ fn count(batch: &[(u64, Record)], now: jiff::Timestamp) -> HashMap<AgentName, Se
     seen
 }
 
-fn entry(record: &Record, now: jiff::Timestamp) -> Entry {
+fn entry(record: &Record, callers: &mut MaskedCallers, now: jiff::Timestamp) -> Entry {
     match record {
         Record::Judged(record) => {
-            let entry = Entry::new(now, body::JUDGED, &judged(record)).agent(&record.agent);
+            let entry = Entry::new(now, body::JUDGED, &judged(record, callers)).agent(&record.agent);
             entry.subject(record.exchange).verdict(record.judgement.verdict)
         }
         Record::Finished(outcome) => {
@@ -148,7 +172,7 @@ fn entry(record: &Record, now: jiff::Timestamp) -> Entry {
     }
 }
 
-fn judged(record: &ExchangeRecord) -> Judged {
+fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers) -> Judged {
     // The worker keeps header fields to itself: what is secret here is found by name and shape.
     let secrets = Secrets::default();
     let (method, url) = match &record.request {
@@ -160,7 +184,7 @@ fn judged(record: &ExchangeRecord) -> Judged {
     };
     Judged {
         exchange: record.exchange,
-        caller: held::caller(&record.caller, &secrets),
+        caller: callers.masked(&record.caller),
         destination: record.destination.clone(),
         method,
         url,

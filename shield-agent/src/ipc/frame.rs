@@ -2,12 +2,16 @@
 
 use std::io;
 
+use bytes::{Buf as _, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest frame on the worker ⇄ approver channel: the largest `hold.max_body` (64 MiB) and its head.
 pub const MAX_FRAME: usize = 65 << 20;
+
+/// Room for what arrives at once.
+const READ_AHEAD: usize = 64 << 10;
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +32,19 @@ pub enum FrameError {
 
 /// Encodes one message with its length; `limit` bounds the body.
 pub fn encode<M: Serialize>(message: &M, limit: usize) -> Result<Vec<u8>, FrameError> {
-    let mut frame = postcard::to_extend(message, vec![0; 4]).map_err(FrameError::Malformed)?;
-    let body = frame.len() - 4;
+    append(message, limit, Vec::new())
+}
+
+/// Encodes one message behind others.
+pub fn append<M: Serialize>(message: &M, limit: usize, mut frames: Vec<u8>) -> Result<Vec<u8>, FrameError> {
+    let start = frames.len();
+    frames.extend([0; 4]);
+    let mut frames = postcard::to_extend(message, frames).map_err(FrameError::Malformed)?;
+    let body = frames.len() - start - 4;
     let length =
         u32::try_from(body).ok().filter(|_| body <= limit).ok_or(FrameError::TooLong(body, limit))?;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(frame)
+    frames[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(frames)
 }
 
 /// Writes one message.
@@ -68,9 +79,67 @@ pub async fn read_within<M: DeserializeOwned>(
     postcard::from_bytes(&body).map_err(FrameError::Malformed)
 }
 
+/// Reads messages of a channel on which many short ones come: what arrived together is read at once.
+#[derive(Debug)]
+pub struct Reader<R> {
+    from: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Reads from `from` on.
+    pub fn new(from: R) -> Self {
+        Self { from, buffer: BytesMut::new() }
+    }
+
+    /// The next message; memory is only taken as bytes arrive.
+    pub async fn next<M: DeserializeOwned>(&mut self) -> Result<M, FrameError> {
+        loop {
+            if let Some(body) = self.split()? {
+                return postcard::from_bytes(&body).map_err(FrameError::Malformed);
+            }
+            self.buffer.reserve(READ_AHEAD);
+            if self.from.read_buf(&mut self.buffer).await.map_err(FrameError::Io)? == 0 {
+                return Err(FrameError::Closed);
+            }
+        }
+    }
+
+    /// Takes the body of a frame that is all there.
+    fn split(&mut self) -> Result<Option<BytesMut>, FrameError> {
+        let Some(length) = self.buffer.first_chunk() else { return Ok(None) };
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLong(length, MAX_FRAME));
+        }
+        if self.buffer.len() - 4 < length {
+            return Ok(None);
+        }
+        self.buffer.advance(4);
+        Ok(Some(self.buffer.split_to(length)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn messages_that_come_together_or_in_pieces_are_read_one_by_one() {
+        let frames = append(&vec![2u8; 300], MAX_FRAME, encode(&vec![1u8; 3], MAX_FRAME).unwrap()).unwrap();
+        for step in [1, 5, 4096] {
+            let (mut ours, theirs) = tokio::io::duplex(step);
+            let sent = frames.clone();
+            let writer = tokio::spawn(async move { ours.write_all(&sent).await });
+            let mut reader = Reader::new(theirs);
+            assert_eq!(reader.next::<Vec<u8>>().await.unwrap(), vec![1; 3]);
+            assert_eq!(reader.next::<Vec<u8>>().await.unwrap(), vec![2; 300]);
+            writer.await.unwrap().unwrap();
+            assert!(matches!(reader.next::<Vec<u8>>().await, Err(FrameError::Closed)));
+        }
+        let long = u32::MAX.to_be_bytes();
+        assert!(matches!(Reader::new(&long[..]).next::<Vec<u8>>().await, Err(FrameError::TooLong(..))));
+    }
 
     #[tokio::test]
     async fn a_message_arrives_whole_and_a_closed_channel_says_so() {

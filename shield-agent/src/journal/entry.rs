@@ -6,6 +6,9 @@ use serde::Serialize;
 use crate::flow::policy::verdict::Verdict;
 use crate::names::AgentName;
 
+/// Bytes most bodies fit into.
+const USUAL_BODY: usize = 1 << 10;
+
 /// Something that is to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -26,7 +29,9 @@ pub struct Entry {
 impl Entry {
     /// A record of `kind` with `body` as JSON.
     pub fn new(at: Timestamp, kind: &'static str, body: &impl Serialize) -> Self {
-        let body = serde_json::to_string(body).expect("record types have string keys and finite numbers");
+        let mut json = Vec::with_capacity(USUAL_BODY);
+        serde_json::to_writer(&mut json, body).expect("record types have string keys and finite numbers");
+        let body = String::from_utf8(json).expect("JSON is UTF-8");
         Self { at, kind, agent: None, subject: None, verdict: None, body }
     }
 

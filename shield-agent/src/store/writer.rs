@@ -207,17 +207,31 @@ async fn reopen(place: &Arc<Place>, why: &str) -> Result<(Tx, Head), StoreError>
 /// Runs the jobs in one transaction. An error means that none of them changed anything.
 async fn attempt(tx: &mut Tx, head: Head, jobs: &mut [Box<dyn Job>]) -> Result<Head, StoreError> {
     tx.execute("BEGIN IMMEDIATE").await?;
-    for job in jobs {
-        run_alone(tx, job.as_mut()).await?;
+    match jobs {
+        // Undone with the transaction.
+        [job] => match job.run(tx).await {
+            Ok(()) => {}
+            Err(error) if error.stops_everything() => return Err(error),
+            // Its caller hears the error.
+            Err(_) => {
+                tx.entries.clear();
+                return tx.execute("ROLLBACK").await.map(|()| head);
+            }
+        },
+        jobs => {
+            for job in jobs {
+                run_beside_others(tx, job.as_mut()).await?;
+            }
+        }
     }
     let entries = std::mem::take(&mut tx.entries);
-    let head = append::append(&mut tx.connection, head, &entries).await.map_err(tx.failed("write"))?;
+    let head = append::append(&mut tx.connection, head, entries).await.map_err(tx.failed("write"))?;
     tx.execute("COMMIT").await?;
     Ok(head)
 }
 
 /// Runs a job so that it can be undone alone. An error means that the whole transaction is lost.
-async fn run_alone(tx: &mut Tx, job: &mut dyn Job) -> Result<(), StoreError> {
+async fn run_beside_others(tx: &mut Tx, job: &mut dyn Job) -> Result<(), StoreError> {
     let entries = tx.entries.len();
     tx.execute("SAVEPOINT job").await?;
     match job.run(tx).await {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use super::recorder::{Recorder, Unrecorded};
 use crate::ipc::approver::{
@@ -141,10 +142,17 @@ async fn write_all<C: AsyncWrite>(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while outgoing.recv_many(&mut batch, BATCH).await > 0 {
+        // Whatever else can run now may have something to say too: then all of it is one write.
+        yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(message) = outgoing.try_recv()
+        {
+            batch.push(message);
+        }
         let written = async {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(batch.len() << 10);
             for message in batch.drain(..) {
-                bytes.append(&mut frame::encode(&message, MAX_FRAME)?);
+                bytes = frame::append(&message, MAX_FRAME, bytes)?;
             }
             writer.write_all(&bytes).await.map_err(FrameError::Io)
         };

@@ -44,18 +44,20 @@ pub struct Exchange<'a> {
 impl Exchange<'_> {
     /// Allowed: recorded, permitted, sent; the answer streams back.
     pub async fn forward(self) -> Result<Response<Reply>, OurAnswer> {
-        let services = &self.via.services;
+        let (id, via) = (self.id, self.via);
+        let services = &via.services;
         let body_digest = self.body.digest();
         let digest = self.head.digest(body_digest);
-        let accepted = services.approver.recorder.accept(self.record(digest), digest).await;
+        let (record, head, body) = self.into_record(digest);
+        let accepted = services.approver.recorder.accept(record, digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
-        let mut outcome = Outcome::begin(Arc::clone(&services.approver), self.id);
-        let outbound = Outbound { head: self.head, body_digest, body: self.body.outgoing(outcome.sent()) };
+        let mut outcome = Outcome::begin(Arc::clone(&services.approver), id);
+        let outbound = Outbound { head, body_digest, body: body.outgoing(outcome.sent()) };
         match services.upstream.send(permit, outbound).await {
             Ok(answer) => Ok(Reply::passing(answer, outcome)),
             Err(error) => {
                 outcome.failed(error.to_string());
-                let (agent, original) = (&self.via.flow.agent, self.via.flow.original);
+                let (agent, original) = (&via.flow.agent, via.flow.original);
                 tracing::info!(%agent, %original, error = &error as &dyn std::error::Error, "an upstream failed");
                 Err(OurAnswer::upstream_failed(&error))
             }
@@ -87,22 +89,25 @@ impl Exchange<'_> {
 
     /// Denied: the agent is told when the record is durable.
     pub async fn deny(self) -> Result<Response<Reply>, OurAnswer> {
-        let record = self.record(self.head.digest(self.body.digest()));
-        let recorded = self.via.services.approver.recorder.make_durable(record).await;
-        recorded.map_err(|why| OurAnswer::unrecorded(&why))?;
-        Err(OurAnswer::denied_by_policy(&self.judgement))
+        let (recorder, answer) =
+            (&self.via.services.approver.recorder, OurAnswer::denied_by_policy(&self.judgement));
+        let digest = self.head.digest(self.body.digest());
+        let recorded = recorder.make_durable(self.into_record(digest).0).await;
+        Err(recorded.map_or_else(|why| OurAnswer::unrecorded(&why), |()| answer))
     }
 
-    fn record(&self, digest: Digest) -> ExchangeRecord {
-        ExchangeRecord {
+    /// What is recorded, and what is sent if it may be.
+    fn into_record(self, digest: Digest) -> (ExchangeRecord, RequestHead, Intake) {
+        let record = ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
             caller: self.via.flow.caller.clone(),
-            destination: self.destination.clone(),
+            destination: self.destination,
             request: Some((&self.head).into()),
-            action: Some(self.action.clone()),
-            judgement: self.judgement.clone(),
+            action: Some(self.action),
+            judgement: self.judgement,
             digest: Some(digest),
-        }
+        };
+        (record, self.head, self.body)
     }
 }
