@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use shield_agent::approval::view::{HoldState, HoldView};
 use tempfile::TempDir;
 
-pub use self::daemon::{Daemon, Role, remove_empty_parents, tool};
+pub use self::daemon::{Daemon, Role, remove_empty_parents, ticks, tool};
 pub use self::settings::Settings;
 use crate::netns::Netns;
 use crate::origin::Origin;

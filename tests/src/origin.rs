@@ -28,6 +28,10 @@ use crate::netns::Netns;
 
 /// Names the origin serves, all at its one address.
 pub const NAMES: [&str; 3] = ["crm.acme.internal", "git.acme.internal", "api.acme.internal"];
+/// What else its certificate is for.
+const ANY_NAME: &str = "*.acme.internal";
+/// What is sent here is not kept.
+pub const SINK_PATH: &str = "/sink";
 /// Requests under this path are answered only while the origin is not paused.
 pub const PATIENT_PATH: &str = "/patient/";
 
@@ -40,6 +44,8 @@ pub struct Origin {
     pub address: Ipv4Addr,
     /// PEM of the CA its certificate chains to.
     pub ca_pem: String,
+    /// PEM of its certificate and key, for servers that stand in for it.
+    pub identity_pem: String,
     /// Folder its git repositories are in.
     pub repositories: PathBuf,
     connections: Arc<AtomicU64>,
@@ -50,7 +56,7 @@ pub struct Origin {
 impl Origin {
     /// Starts serving HTTPS on 443, HTTP on 80 and DNS on 53 of `address` inside `netns`.
     pub fn start(netns: &Netns, address: Ipv4Addr, repositories: &Path) -> Result<Self> {
-        let (tls, ca_pem) = make_identity()?;
+        let (tls, ca_pem, identity_pem) = make_identity(address)?;
         let (paused, is_paused) = watch::channel(false);
         let (running, stop) = watch::channel(());
         let service = Service {
@@ -78,6 +84,7 @@ impl Origin {
             ledger,
             address,
             ca_pem,
+            identity_pem,
             repositories: repositories.into(),
             connections,
             paused,
@@ -159,7 +166,17 @@ impl Service {
     }
 
     async fn answer(mut self, connection: u64, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
+        // Measured, and too much to remember.
+        if let Some(size) = head.uri.path().strip_prefix("/bytes/") {
+            return Ok(Response::new(Full::from(vec![b'x'; size.parse()?])));
+        }
+        if head.uri.path() == SINK_PATH {
+            while let Some(part) = body.frame().await {
+                part?;
+            }
+            return Ok(Response::new(Full::default()));
+        }
         let entry = self.ledger.enter(receipt(connection, &head));
         let body = body.collect().await?.to_bytes();
         self.ledger.complete(entry, body.clone());
@@ -169,9 +186,6 @@ impl Service {
         }
         if path.starts_with(git::PREFIX) {
             return Ok(git::serve(&self.repositories, &head, body).await?.map(Full::new));
-        }
-        if let Some(size) = path.strip_prefix("/bytes/") {
-            return Ok(Response::new(Full::from(vec![b'x'; size.parse()?])));
         }
         let digest = ledger::hex(&<sha2::Sha256 as sha2::Digest>::digest(&body));
         let text = serde_json::json!({ "served": format!("{} {path}", head.method), "body_sha256": digest });
@@ -195,14 +209,16 @@ fn receipt(connection: u64, head: &http::request::Parts) -> Receipt {
 }
 
 /// A CA of the origin's own and a certificate for its names.
-fn make_identity() -> Result<(TlsAcceptor, String)> {
+fn make_identity(address: Ipv4Addr) -> Result<(TlsAcceptor, String, String)> {
     let mut ca = CertificateParams::new([])?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Another name than its leaf's, or some clients take the leaf for self-signed.
     ca.distinguished_name.push(DnType::CommonName, "the origin's CA");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(NAMES.map(str::to_owned))?.signed_by(&key, &ca)?;
+    let names = NAMES.map(str::to_owned).into_iter().chain([ANY_NAME.to_owned(), address.to_string()]);
+    let leaf = CertificateParams::new(names.collect::<Vec<_>>())?.signed_by(&key, &ca)?;
+    let identity_pem = format!("{}{}", leaf.pem(), key.serialize_pem());
     let chain = vec![CertificateDer::from(leaf.der().to_vec())];
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -211,5 +227,5 @@ fn make_identity() -> Result<(TlsAcceptor, String)> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((TlsAcceptor::from(Arc::new(tls)), ca.pem()))
+    Ok((TlsAcceptor::from(Arc::new(tls)), ca.pem(), identity_pem))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: a release build, then the measurement itself (`tests/src/bin/shield-bench.rs`).
+//! `cargo xtask bench`: a release build, then the measurement itself (`tests/src/bin/shield-bench/`).
 
 use std::os::unix::process::CommandExt as _;
 
@@ -8,9 +8,9 @@ use crate::project;
 use crate::run::{cargo, command, loud};
 
 /// Measures what the gate costs on this machine, now.
-pub(crate) fn measure() -> Result<()> {
+pub(crate) fn measure(words: &[&str]) -> Result<()> {
     let packages = ["--package", "shield-agent", "--package", "shield-tests", "--bins"];
     loud(cargo(&[&["build", "--release", "--locked"], &packages[..]].concat()))?;
-    Err(command(project::binary("release", "shield-bench"), &[]).exec())
+    Err(command(project::binary("release", "shield-bench"), words).exec())
         .context("cannot start the measurement")
 }

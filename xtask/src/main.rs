@@ -23,7 +23,8 @@ cargo xtask test           install what is missing, then run everything CI runs
 cargo xtask check          the quick half: format, lints, tidy, policies
 cargo xtask tidy           the rules of this repository that no compiler knows
 cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
-cargo xtask bench          what the gate costs, against the same client without it
+cargo xtask bench [ROUNDS [METRIC...]]
+                           what the gate costs, beside no gate and beside proxies that are installed
 ";
 
 fn main() -> ExitCode {
@@ -46,7 +47,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["check"] => check::quick(),
         ["tidy"] => tidy::repository(),
         ["build-ebpf"] => build_ebpf::build(),
-        ["bench"] => bench::measure(),
+        ["bench", ref words @ ..] => bench::measure(words),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

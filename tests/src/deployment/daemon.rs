@@ -108,6 +108,11 @@ impl Daemon {
         Role::ALL.map(|role| self.pid(role).map_or(0, |pid| ticks(pid.as_raw().cast_unsigned())))
     }
 
+    /// Process ids of all roles.
+    pub fn pids(&self) -> Vec<u32> {
+        Role::ALL.iter().filter_map(|role| self.pid(*role)).map(|pid| pid.as_raw().cast_unsigned()).collect()
+    }
+
     pub(super) fn shield(&self, place: &Netns, arguments: &[&str]) -> Command {
         let mut shield = place.command(tool("shield"));
         shield.args(arguments).env("SHIELD_CONFIG", &self.config).stdin(Stdio::null());
@@ -214,8 +219,8 @@ fn arguments(process: u32) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// User and system time of a process, all its threads together.
-fn ticks(process: u32) -> u64 {
+/// User and system time of a process, all its threads together, in clock ticks.
+pub fn ticks(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()

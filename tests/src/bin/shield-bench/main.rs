@@ -1,0 +1,86 @@
+//! What the gate costs beside others: the same load directly, through the gate and through proxies that are installed, in
+//! interleaved rounds of one run.
+//!
+//! Usage: shield-bench [ROUNDS [METRIC…]]. Load and origin have one processor, whoever is measured another. Absolute times
+//! move with the machine and its neighbours, so ratios and CPU time are what to compare. `SHIELD_BENCH_HUDSUCKER` names a
+//! program that takes PORT CA-CERTIFICATE CA-KEY UPSTREAM-CA and proxies for whoever CONNECTs.
+
+mod contestants;
+mod metrics;
+mod policy;
+mod table;
+
+use anyhow::{Context as _, Result, bail};
+use shield_tests::deployment::{Deployment, Role, Settings, tool};
+
+use contestants::{Contestant, Lineup, pin};
+use metrics::{METRICS, Metric};
+use table::Table;
+
+const ROUNDS: usize = 5;
+
+/// Processor of the load and the origin; the next is that of whoever is measured.
+const LOAD_CORE: usize = 0;
+
+fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    let rounds = words.next().map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS is a number")?;
+    let wanted: Vec<String> = words.collect();
+    if let Some(strange) = wanted.iter().find(|word| METRICS.iter().all(|metric| metric.name != **word)) {
+        bail!("no metric is called `{strange}`: {}", METRICS.map(|metric| metric.name).join(", "));
+    }
+    pin(std::process::id(), LOAD_CORE)?;
+    let deployment = Deployment::start(Settings { policy: policy::hundred_rules(), ..Settings::default() })?;
+    for role in deployment.daemon.pids() {
+        pin(role, LOAD_CORE + 1)?;
+    }
+    // Agents may not be able to enter the directory programs are built in.
+    let load = deployment.dir().join("shield-load");
+    std::fs::copy(tool("shield-load"), &load).context("cannot copy the load client")?;
+    let lineup = Lineup::start(&deployment, LOAD_CORE + 1)?;
+    let metrics =
+        METRICS.iter().filter(|metric| wanted.is_empty() || wanted.iter().any(|word| *word == metric.name));
+    let metrics: Vec<&Metric> = metrics.collect();
+    let mut table = Table::new(&lineup);
+    for round in 1..=rounds {
+        for metric in &metrics {
+            eprintln!("round {round} of {rounds}: {}", metric.name);
+            for contestant in lineup.all() {
+                measure(&deployment, metric, contestant, round, &mut table)?;
+            }
+        }
+    }
+    table.print(rounds);
+    Ok(())
+}
+
+fn measure(
+    deployment: &Deployment,
+    metric: &Metric,
+    contestant: &Contestant,
+    round: usize,
+    table: &mut Table,
+) -> Result<()> {
+    if !metric.suits(contestant) {
+        return Ok(());
+    }
+    let before = (deployment.daemon.cpu_ticks(), contestant.cpu_ticks(deployment));
+    let measured = metric.run(deployment, contestant, round)?;
+    let cpu = milliseconds(contestant.cpu_ticks(deployment) - before.1);
+    for (name, value) in metric.values(&measured, cpu, contestant) {
+        table.add(name, contestant.name, value);
+    }
+    if metric.name == "h1" && contestant.is_gate() {
+        for ((role, before), after) in Role::ALL.iter().zip(before.0).zip(deployment.daemon.cpu_ticks()) {
+            let name = format!("  of these, the {role:?}").to_lowercase();
+            table.add(&name, contestant.name, milliseconds(after - before) / measured.requests * 10_000.0);
+        }
+    }
+    Ok(())
+}
+
+fn milliseconds(ticks: u64) -> f64 {
+    // SAFETY: sysconf(3) reads a constant of the system.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    ticks as f64 * 1000.0 / per_second as f64
+}

@@ -1,0 +1,180 @@
+//! What is measured: a load each, and what its numbers mean.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use shield_tests::deployment::Deployment;
+use shield_tests::origin::SINK_PATH;
+
+use super::contestants::{Contestant, Kind};
+
+/// What the load client measured.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Measured {
+    pub(super) requests: f64,
+    seconds: f64,
+    p50_us: f64,
+    p99_us: f64,
+    #[serde(skip)]
+    kib_per_connection: f64,
+}
+
+/// A load: host, path, connections, requests and further words for `shield-load`.
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    host: &'static str,
+    path: &'static str,
+    load: &'static [&'static str],
+    means: Means,
+}
+
+/// What its numbers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// CPU of many requests, and how many fit into a second.
+    Requests(&'static str),
+    /// Delays.
+    Delay,
+    /// CPU of each new connection.
+    Connections(&'static str),
+    /// CPU for bodies of so many MiB.
+    Bodies(&'static str, f64),
+    /// Memory of connections nothing happens on.
+    Memory,
+}
+
+const API: &str = "api.acme.internal";
+const SMALL: &str = "/bytes/1024";
+
+pub(super) const METRICS: [Metric; 8] = [
+    Metric {
+        name: "h1",
+        host: API,
+        path: SMALL,
+        load: &["10", "20000"],
+        means: Means::Requests("h1: CPU ms per 10,000 requests"),
+    },
+    Metric {
+        name: "h2",
+        host: API,
+        path: SMALL,
+        load: &["10", "20000", "h2=10"],
+        means: Means::Requests("h2: CPU ms per 10,000 requests"),
+    },
+    Metric { name: "rate", host: API, path: SMALL, load: &["8", "2500", "rate=500"], means: Means::Delay },
+    Metric {
+        name: "fresh",
+        host: API,
+        path: SMALL,
+        load: &["16", "2000", "fresh"],
+        means: Means::Connections("new connection: CPU ms"),
+    },
+    Metric {
+        name: "hosts",
+        // The round is put in front, so that no host was seen before.
+        host: "host-{}.acme.internal",
+        path: SMALL,
+        load: &["4", "300", "fresh"],
+        means: Means::Connections("new host: CPU ms"),
+    },
+    Metric {
+        name: "down",
+        host: API,
+        path: "/bytes/10485760",
+        load: &["4", "40"],
+        means: Means::Bodies("10 MiB down: CPU s per GB", 10.0),
+    },
+    Metric {
+        name: "up",
+        host: API,
+        path: SINK_PATH,
+        load: &["1", "4", "send=104857600"],
+        means: Means::Bodies("100 MiB up: CPU s per GB", 100.0),
+    },
+    Metric { name: "idle", host: API, path: SMALL, load: &["2000", "2000", "keep"], means: Means::Memory },
+];
+
+impl Metric {
+    /// Whether it says something about this contestant: only who makes certificates meets new hosts.
+    pub(super) fn suits(&self, contestant: &Contestant) -> bool {
+        match self.name {
+            "hosts" => contestant.is_gate(),
+            "idle" => !matches!(contestant.kind, Kind::Direct),
+            _ => true,
+        }
+    }
+
+    pub(super) fn run(
+        &self,
+        deployment: &Deployment,
+        contestant: &Contestant,
+        round: usize,
+    ) -> Result<Measured> {
+        let host =
+            if self.name == "hosts" { format!("r{round}-{}", self.host) } else { self.host.to_owned() };
+        let (address, via) = match contestant.kind {
+            Kind::Direct | Kind::Gate => (deployment.address(443), None),
+            Kind::Reverse(port, _) => (format!("127.0.0.1:{port}"), None),
+            Kind::Connect(port, _) => (deployment.address(443), Some(format!("via=127.0.0.1:{port}"))),
+        };
+        let load = deployment.dir().join("shield-load");
+        let load = load.to_str().context("a path of ASCII")?;
+        let mut words = vec![load, &host, &address, self.path];
+        words.extend(self.load.iter().copied().chain(via.as_deref()));
+        let mut command = if contestant.is_gate() {
+            deployment.agent("bench", &words)
+        } else {
+            let mut command = deployment.place.command(load);
+            command.args(&words[1..]).env("SSL_CERT_FILE", deployment.dir().join("origin-ca.pem"));
+            command
+        };
+        let before = contestant.memory(deployment);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let told = read_line(&mut child)?;
+        let during = contestant.memory(deployment);
+        // One that does not wait for this is gone already.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(b"\n"));
+        child.wait()?;
+        let mut measured: Measured =
+            serde_json::from_str(&told).with_context(|| format!("{command:?} told `{told}`"))?;
+        measured.kib_per_connection = (during - before) / measured.requests;
+        Ok(measured)
+    }
+
+    /// Rows and values: `cpu` is what the contestant used, milliseconds.
+    pub(super) fn values(
+        &self,
+        of: &Measured,
+        cpu: f64,
+        contestant: &Contestant,
+    ) -> Vec<(&'static str, f64)> {
+        let mut values = vec![];
+        match self.means {
+            Means::Requests(name) => {
+                values.push((name, cpu / of.requests * 10_000.0));
+                if self.name == "h1" {
+                    values.push(("h1: requests/s", of.requests / of.seconds));
+                }
+            }
+            Means::Delay => values.extend([("p50 at 500/s, µs", of.p50_us), ("p99 at 500/s, µs", of.p99_us)]),
+            Means::Connections(name) => values.push((name, cpu / of.requests)),
+            Means::Bodies(name, mib) => {
+                values.push((name, cpu / 1000.0 / (of.requests * mib * 1_048_576.0 / 1e9)));
+            }
+            Means::Memory => values.push(("idle connection: KiB", of.kib_per_connection)),
+        }
+        // Nobody in between uses nothing.
+        let direct = matches!(contestant.kind, Kind::Direct);
+        values.retain(|(name, _)| !direct || !name.contains("CPU"));
+        values
+    }
+}
+
+fn read_line(child: &mut std::process::Child) -> Result<String> {
+    let mut line = String::new();
+    let stdout = child.stdout.take().context("standard output is piped")?;
+    BufReader::new(stdout).read_line(&mut line).context("the load client cannot be read")?;
+    Ok(line)
+}
