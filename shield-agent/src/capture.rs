@@ -7,6 +7,7 @@
 pub mod host;
 
 pub mod cgroup;
+pub mod events;
 pub mod gate;
 pub mod listeners;
 pub mod originals;
@@ -18,6 +19,7 @@ mod sys;
 
 pub use cgroup::{AgentCgroups, Cgroups};
 pub use error::CaptureError;
+pub use events::Events;
 pub use gate::{Broken, Gate};
 pub use host::check_host;
 pub use listeners::Listeners;

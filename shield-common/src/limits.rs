@@ -14,6 +14,13 @@ pub const NETNS_MAX: u32 = 64;
 /// lose their record, and a connection without a record is closed.
 pub const HANDOFFS_MAX: u32 = 8192;
 
+/// Bytes of the ring in which one agent's hooks tell what they redirected and refused.
+pub const EVENTS_BYTES: u32 = 256 << 10;
+
+/// Different things whose pace is kept for one agent. Beyond it those told longest ago are forgotten, and may be told
+/// again before their second is over.
+pub const PACES_MAX: u32 = 1024;
+
 /// Nameservers one socket can ask at the same time and still be told which of them answered; each has its own
 /// DNS socket on loopback. A power of two: it masks an index in the kernel. Resolvers know three at most.
 pub const NAMESERVERS: usize = 4;

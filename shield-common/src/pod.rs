@@ -1,5 +1,6 @@
 //! Leave for aya to copy our records in and out of maps.
 
+use crate::event::Event;
 use crate::handoff::Tuple;
 use crate::original::Original;
 use crate::served::Served;
@@ -10,3 +11,5 @@ unsafe impl aya::Pod for Original {}
 unsafe impl aya::Pod for Served {}
 // SAFETY: as above; `Address` is a transparent array of words.
 unsafe impl aya::Pod for Tuple {}
+// SAFETY: as above; what it says of reasons and processes is checked where it is read.
+unsafe impl aya::Pod for Event {}

@@ -7,11 +7,12 @@
 
 use aya_ebpf::programs::SkBuffContext;
 use shield_common::addr::Address;
-use shield_common::event::Reason;
+use shield_common::event::{Aim, Reason};
 use shield_common::scope::Transport;
 
+use crate::events::drop_packet;
 use crate::loopback::{self, Ends};
-use crate::maps::{DENY, PASS, count};
+use crate::maps::PASS;
 use crate::redirect::Target;
 
 /// The loopback device has this index in every network namespace.
@@ -40,37 +41,51 @@ struct Packet {
 /// reach.
 #[inline(always)]
 pub fn leaving(ctx: &SkBuffContext) -> i32 {
-    let Some(packet) = on_loopback(ctx) else { return drop(Reason::Egress) };
-    if !packet.to.is_loopback() {
-        return drop(Reason::Egress);
+    let Some(packet) = packet(ctx) else { return drop_packet(ctx, Reason::Egress, NOT_IP) };
+    if !is_on_loopback(ctx) || !packet.to.is_loopback() {
+        return drop_packet(ctx, Reason::Egress, aim(ctx, &packet, packet.to));
     }
-    if may_arrive(ctx, &packet) { PASS } else { drop(Reason::ForeignPacket) }
+    if may_arrive(ctx, &packet) {
+        return PASS;
+    }
+    drop_packet(ctx, Reason::ForeignPacket, aim(ctx, &packet, packet.to))
 }
 
 /// A packet reaches a socket: only over the loopback device, only from a loopback address.
 #[inline(always)]
 pub fn arriving(ctx: &SkBuffContext) -> i32 {
-    match on_loopback(ctx) {
-        Some(packet) if packet.from.is_loopback() => PASS,
-        _ => drop(Reason::Ingress),
+    let Some(packet) = packet(ctx) else { return drop_packet(ctx, Reason::Ingress, NOT_IP) };
+    if is_on_loopback(ctx) && packet.from.is_loopback() {
+        return PASS;
     }
+    drop_packet(ctx, Reason::Ingress, aim(ctx, &packet, packet.from))
 }
 
+/// Of a packet that says nothing we understand.
+const NOT_IP: Aim = Aim { address: Address([0; 4]), what: 0, port: 0, protocol: 0 };
+
+/// What a packet was for: the other end's address, and the port it is sent to.
 #[inline(always)]
-fn drop(reason: Reason) -> i32 {
-    count(reason);
-    DENY
+fn aim(ctx: &SkBuffContext, packet: &Packet, address: Address) -> Aim {
+    let port = match packet.protocol {
+        IPPROTO_TCP | IPPROTO_UDP => ctx.load::<u16>(packet.transport + 2).map_or(0, u16::from_be),
+        _ => 0,
+    };
+    Aim { address, what: 0, port, protocol: u16::from(packet.protocol) }
 }
 
-/// The packet, if it is an IP packet on the loopback device.
+/// Whether the packet is on the loopback device.
 #[inline(always)]
-fn on_loopback(ctx: &SkBuffContext) -> Option<Packet> {
-    // SAFETY: plain reads of the context.
-    let (ifindex, protocol) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).protocol) };
-    if ifindex != LOOPBACK_IFINDEX {
-        return None;
-    }
-    match protocol {
+fn is_on_loopback(ctx: &SkBuffContext) -> bool {
+    // SAFETY: a plain read of the context.
+    unsafe { (*ctx.skb.skb).ifindex == LOOPBACK_IFINDEX }
+}
+
+/// The packet, if it is an IP packet.
+#[inline(always)]
+fn packet(ctx: &SkBuffContext) -> Option<Packet> {
+    // SAFETY: a plain read of the context.
+    match unsafe { (*ctx.skb.skb).protocol } {
         ETH_P_IP => {
             let words = usize::from(ctx.load::<u8>(0).ok()? & 0xf);
             Some(Packet {

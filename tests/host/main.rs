@@ -12,6 +12,7 @@ mod prerequisites;
 mod redirect;
 mod squat;
 mod storm;
+mod told;
 
 use std::path::Path;
 

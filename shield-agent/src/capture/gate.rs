@@ -17,8 +17,9 @@ use shield_common::served::Served;
 
 use super::cgroup::{AgentCgroups, cgroup_error};
 use super::error::CaptureError;
+use super::events::Events;
 use super::host;
-use super::object::{self, COUNTERS, HANDOFFS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
+use super::object::{self, COUNTERS, EVENTS, HANDOFFS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
 use super::pins::{self, Pins, pin_error};
 use super::sys::{self, Open};
 use crate::names::AgentName;
@@ -147,6 +148,11 @@ impl Gate {
     pub fn counter(&self, reason: Reason) -> Result<u64, CaptureError> {
         let values = self.counters.get(&(reason as u32), 0).map_err(map_error("read", &COUNTERS))?;
         Ok(values.iter().sum())
+    }
+
+    /// What the hooks told and nobody has read yet. Only one reader at a time sees everything.
+    pub fn events(&self) -> Result<Events, CaptureError> {
+        Events::open(open_map(&self.pins, &EVENTS)?).map_err(map_error("open", &EVENTS))
     }
 
     /// Connections whose record waits for the end of their handshake.

@@ -4,9 +4,9 @@
 
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use shield_common::event::REASONS;
+use shield_common::event::{Pace, REASONS, Told};
 use shield_common::handoff::Tuple;
-use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX};
+use shield_common::limits::{EVENTS_BYTES, HANDOFFS_MAX, NETNS_MAX, PACES_MAX};
 use shield_common::original::Original;
 use shield_common::served::{Asked, Served};
 
@@ -80,12 +80,16 @@ pub(super) const COUNTERS: Table =
 pub(super) const HANDOFFS: Table =
     Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX };
 
+pub(super) const EVENTS: Table = Table { name: "EVENTS", key: 0, value: 0, entries: EVENTS_BYTES };
+
 /// Every map.
-pub(super) const TABLES: [Table; 6] = [
+pub(super) const TABLES: [Table; 8] = [
     NETNS,
     ORIGINALS,
     COUNTERS,
     HANDOFFS,
+    EVENTS,
+    Table { name: "PACES", key: size_of::<Told>(), value: size_of::<Pace>(), entries: PACES_MAX },
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
     Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
 ];

@@ -69,6 +69,12 @@ pub(super) fn socket_storage<V: aya::Pod>(
     }
 }
 
+/// A record as the kernel wrote it; `None` when it has another size.
+pub(super) fn record<V: aya::Pod>(bytes: &[u8]) -> Option<V> {
+    // SAFETY: as long as a `V`, and any bytes are one.
+    (bytes.len() == size_of::<V>()).then(|| unsafe { bytes.as_ptr().cast::<V>().read_unaligned() })
+}
+
 #[repr(C)]
 struct Pin {
     path: u64,
