@@ -36,22 +36,22 @@ outcome(lambda: udp(socket.AF_INET6).sendto(b"x", ("::ffff:1.2.3.6", 123)))
         ],
     },
     Refused {
-        case: "17 and 22: UDP-Lite, MPTCP, ping",
+        case: "17 and 22: UDP-Lite and MPTCP",
         user: Some(NOBODY),
         script: r#"
-for kind, protocol in [(socket.SOCK_DGRAM, IPPROTO_UDPLITE), (socket.SOCK_STREAM, 262), (socket.SOCK_DGRAM, 1)]:
+for kind, protocol in [(socket.SOCK_DGRAM, IPPROTO_UDPLITE), (socket.SOCK_STREAM, 262)]:
     outcome(lambda: socket.socket(socket.AF_INET, kind, protocol).close())
 "#,
-        told: &["socket_kind 2/136", "socket_kind 1/262", "socket_kind 2/1"],
+        told: &["socket_kind 2/136", "socket_kind 1/262"],
     },
     Refused {
-        case: "18: raw sockets",
+        case: "18 and 22: raw sockets",
         user: None,
         script: r#"
-for protocol in [socket.IPPROTO_UDP, socket.IPPROTO_RAW]:
+for protocol in [socket.IPPROTO_UDP, socket.IPPROTO_RAW, socket.IPPROTO_ICMP]:
     outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol).close())
 "#,
-        told: &["socket_kind 3/17", "socket_kind 3/255"],
+        told: &["socket_kind 3/17", "socket_kind 3/255", "socket_kind 3/1"],
     },
     Refused {
         case: "20: source routing as an option and of one message",
