@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod crew;
 pub mod folders;
 pub mod gates;
+pub mod kernel_events;
 pub mod lock;
 pub mod notify;
 pub mod open_sockets;
@@ -38,6 +39,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::backoff::Backoff;
 use self::crew::{Crew, FromCrew};
 use self::gates::{GateError, Gates};
+use self::kernel_events::KernelEvents;
 use self::lock::{InstanceLock, LockError};
 use self::premises::{Premises, PremisesError};
 use self::roles::RoleError;
@@ -64,6 +66,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Sweeps between two looks at the policy files.
 const SWEEPS_PER_POLICY_LOOK: u32 = 2;
+
+/// Sweeps between two readings of the hooks' counters.
+const SWEEPS_PER_COUNTING: u32 = 2;
 
 /// Questions that may wait.
 const QUEUE: usize = 64;
@@ -103,8 +108,9 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let cgroups = Cgroups::find(&config.instance)?;
     let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;
     let (premises, gate_socket) = Premises::prepare(config, lock)?;
-    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone());
-    let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
+    let (listening, kernel) = kernel_events::channel();
+    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone(), listening);
+    let supervisor = Supervisor { premises, gates, kernel, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
 }
@@ -112,6 +118,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
 struct Supervisor {
     premises: Premises,
     gates: Gates,
+    kernel: KernelEvents,
     /// Known as soon as the signer has said what the CA is.
     trust: Option<TrustFiles>,
     /// Answers that wait for the worker to serve an agent.
@@ -204,6 +211,7 @@ impl Supervisor {
             tokio::select! {
                 said = crew.next() => self.hear(crew, said).await?,
                 Some(from) = asked.recv() => self.serve_socket(crew, from).await?,
+                Some(told) = self.kernel.next() => self.hear_kernel(crew, told).await?,
                 _ = sweep.tick() => self.look_around(crew).await?,
                 end = signals.next() => match end {
                     true => return Ok(()),
@@ -268,6 +276,9 @@ impl Supervisor {
         if self.sweeps.is_multiple_of(SWEEPS_PER_POLICY_LOOK) && self.premises.policy_files.changed() {
             self.reload_policy(crew).await?;
         }
+        if self.sweeps.is_multiple_of(SWEEPS_PER_COUNTING) {
+            self.tell_counters(crew).await?;
+        }
         self.sweep_gates(crew).await
     }
 
@@ -279,7 +290,8 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn add_all_gates(&self, crew: &mut Crew) -> Result<(), RoleError> {
+    async fn add_all_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        self.kernel.forget();
         for agent in self.gates.agents() {
             if let Some(sockets) = self.gates.sockets(&agent) {
                 crew.add_gate(&agent, &sockets).await?;

@@ -4,6 +4,7 @@
 //! may say what is a type: a worker cannot utter a decision. See ARCHITECTURE.md, "Processes".
 
 pub mod approver;
+pub mod attempt;
 pub mod fds;
 pub mod frame;
 pub mod gate;

@@ -1,6 +1,6 @@
 //! Agents: which are gated and stopped now, as the supervisor says, and what each did so far, as the journal has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::engine::Engine;
 use super::error::FreezeError;
 use super::event::EventName;
-use super::listing::AgentView;
+use super::listing::{AgentDetail, AgentView};
 use crate::ipc::supervisor::FromApproverRole;
 use crate::journal::body::{self, By};
 use crate::journal::entry::Entry;
@@ -99,6 +99,7 @@ impl Engine {
     pub async fn detached(&self, agent: &AgentName) -> Result<(), StoreError> {
         self.inner.agents.lock().gated.remove(agent);
         self.announce(EventName::AgentDetached, None, agent);
+        self.close_refusals(agent).await?;
         self.record(Entry::new(self.now(), body::DETACHED, &()).agent(agent)).await
     }
 
@@ -140,11 +141,19 @@ impl Engine {
             Ok(Err(_)) | Err(_) => return Err(FreezeError::NoAnswer),
         }
         self.record_freeze(agent, frozen, by).await?;
-        let all = self.agents().await?;
-        all.into_iter().find(|view| view.name == *agent).ok_or_else(|| FreezeError::Unknown(agent.clone()))
+        self.agent(agent).await?.ok_or_else(|| FreezeError::Unknown(agent.clone()))
     }
 
-    /// Every agent that is gated or ever asked for something, by name.
+    async fn agent(&self, agent: &AgentName) -> Result<Option<AgentView>, StoreError> {
+        Ok(self.agents().await?.into_iter().find(|view| view.name == *agent))
+    }
+
+    /// One agent in full.
+    pub async fn agent_detail(&self, agent: &AgentName) -> Result<Option<AgentDetail>, StoreError> {
+        Ok(self.agent(agent).await?.map(|view| self.inner.attempts.detail(view)))
+    }
+
+    /// Every agent that is gated, ever asked for something or was refused something lately, by name.
     pub async fn agents(&self) -> Result<Vec<AgentView>, StoreError> {
         let sql = "SELECT name, exchanges, held, denied, last_seen, (SELECT count(*) FROM holds \
                    WHERE holds.agent = agents.name AND state = 'pending') AS pending FROM agents";
@@ -152,13 +161,15 @@ impl Engine {
         let rows =
             sqlx::query(sql).fetch_all(store.readers()).await.map_err(|error| store.unreadable(error))?;
         let mut views = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let tried = self.inner.attempts.agents();
         let now = self.inner.agents.lock();
-        for name in now.gated.keys() {
+        for name in now.gated.keys().chain(&tried) {
             if !views.iter().any(|view| view.name == *name) {
                 views.push(unseen(name));
             }
         }
         for view in &mut views {
+            self.inner.attempts.complete(view);
             if let Some(gated) = now.gated.get(&view.name) {
                 (view.attached, view.attached_since, view.frozen) = (true, Some(gated.since), gated.frozen);
             }
@@ -198,5 +209,7 @@ fn unseen(name: &AgentName) -> AgentView {
         held: 0,
         denied: 0,
         last_seen: None,
+        refused: 0,
+        refusals: BTreeMap::new(),
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::kernel_events::{self, Ears, Listening};
 use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
@@ -31,6 +32,7 @@ pub struct Gates {
     instance: String,
     cgroups: Cgroups,
     records: PathBuf,
+    listening: Listening,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
     shut: BTreeMap<AgentName, Record>,
@@ -44,6 +46,7 @@ struct Gated {
     client: bool,
     /// Whether its damage was reported.
     damaged: bool,
+    ears: Ears,
 }
 
 impl std::fmt::Debug for Gated {
@@ -122,11 +125,12 @@ impl GateError {
 
 impl Gates {
     /// No gates yet. `records` is a directory of root's.
-    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf) -> Self {
+    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf, listening: Listening) -> Self {
         Self {
             instance: instance.to_owned(),
             cgroups,
             records,
+            listening,
             gated: BTreeMap::new(),
             shut: BTreeMap::new(),
         }
@@ -164,9 +168,8 @@ impl Gates {
     pub fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<PathBuf, GateError> {
         self.refuse_taken(agent)?;
         let cgroups = self.cgroups.create(agent)?;
-        let place = cgroups.agent.clone();
         self.make(agent, &cgroups, AgentKind::Run, netns)?;
-        Ok(place)
+        Ok(cgroups.agent)
     }
 
     /// Gates a cgroup that exists; says what the gate does not cover.
@@ -225,6 +228,7 @@ impl Gates {
                 processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
                 frozen: cgroup::is_frozen(&cgroup),
                 cgroup,
+                refusals: kernel_events::refusals(&gated.gate),
             }
         };
         self.gated.iter().map(entry).collect()
@@ -235,6 +239,11 @@ impl Gates {
         let gated = self.gated.get(agent).ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         let place = &gated.gate.cgroups().agent;
         cgroup::set_frozen(place, frozen).map_err(GateError::file("freeze or thaw", place))
+    }
+
+    /// Every gate that is served.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Gate> {
+        self.gated.values().map(|gated| &gated.gate)
     }
 
     /// Names of all agents.
@@ -295,13 +304,17 @@ impl Gates {
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
         gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false });
+        let ears = self.listening.to(&gate)?;
+        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false, ears });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(gated) => gated.gate.detach()?,
+            Some(Gated { gate, ears, .. }) => {
+                self.listening.last_words(&gate, ears);
+                gate.detach()?;
+            }
             None => Gate::clear(&self.instance, agent)?,
         }
         self.shut.remove(agent);

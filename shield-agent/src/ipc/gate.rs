@@ -3,6 +3,7 @@
 //! What may be asked of the gates themselves. It has no word for decisions: those are the approver's, over its own
 //! socket.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,8 @@ pub struct AgentEntry {
     pub processes: usize,
     /// Whether its processes are stopped.
     pub frozen: bool,
+    /// How often its hooks refused something since it is gated, by reason; without those that never happened.
+    pub refusals: BTreeMap<String, u64>,
 }
 
 /// Where an agent's cgroup comes from.

@@ -1,11 +1,16 @@
 //! What each kind of record says. Fields are in the order of these types, and nothing here contains a secret.
 
+use std::net::IpAddr;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shield_common::event::Reason;
 
 use crate::approval::view::{Decision, HoldState};
 use crate::flow::inspect::action::Action;
 use crate::flow::origin::{Caller, Destination};
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::attempt::by_name;
 use crate::names::{Digest, ExchangeId, HoldId, RuleId};
 
 /// An exchange was judged by rule: `exchange.judged`.
@@ -28,6 +33,8 @@ pub const OVER: &str = "hold.finished";
 pub const ATTACHED: &str = "agent.attached";
 /// An agent's gate was removed: `agent.detached`.
 pub const DETACHED: &str = "agent.detached";
+/// The kernel refused what an agent tried: `agent.refused`.
+pub const REFUSED: &str = "agent.refused";
 /// An agent's processes were stopped: `agent.frozen`.
 pub const FROZEN: &str = "agent.frozen";
 /// An agent's processes continue: `agent.thawed`.
@@ -123,6 +130,36 @@ pub struct Over {
 pub struct By {
     /// Who.
     pub by: String,
+}
+
+/// Of [`REFUSED`]: what was refused for one reason and, but for `together`, one destination within a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why.
+    #[serde(with = "by_name")]
+    pub reason: Reason,
+    /// Where to; `null` when there was no address.
+    pub address: Option<IpAddr>,
+    /// The port; 0 when there was none.
+    pub port: u16,
+    /// Number of the protocol, as IP knows it; 0 when it is not known.
+    pub protocol: u16,
+    /// Kind of socket or number of the option, where the reason is about one.
+    pub what: u32,
+    /// Many destinations: too many to tell them apart.
+    pub together: bool,
+    /// How often.
+    pub times: u64,
+    /// When first.
+    pub first: Timestamp,
+    /// When last.
+    pub last: Timestamp,
+    /// The process that tried last; `null` when all there was is a packet.
+    pub pid: Option<u32>,
+    /// Its user id.
+    pub uid: Option<u32>,
+    /// Its name, chosen by itself.
+    pub comm: String,
 }
 
 /// Of [`POLICY`].

@@ -1,5 +1,6 @@
 //! Pages made of invented holds: what an agent writes is shown as text, and nothing a reviewer needs is missing.
 
+use super::agent::AgentPage;
 use super::agents::AgentsPage;
 use super::history::HistoryPage;
 use super::hold::{ConflictPage, HoldPage};
@@ -38,7 +39,10 @@ fn hold_page(hold: HoldView) -> String {
 fn every_page(hold: &HoldView) -> Vec<String> {
     let exchange = samples::exchange_of(hold);
     let history = Page { items: vec![exchange], next: Some("7".into()) };
+    let mut detail = samples::agent_detail();
+    detail.refused_lately[0].comm.clone_from(&hold.caller.comm);
     vec![
+        AgentPage::new(frame(), detail, samples::now()).render().unwrap(),
         hold_page(hold.clone()),
         QueuePage::new(frame(), vec![hold.clone()], None, Vec::new(), samples::now()).render().unwrap(),
         ConflictPage::new(frame(), "somebody already denied this hold".into(), hold.clone())
@@ -201,6 +205,21 @@ fn no_page_has_scripts_or_styles_in_it() {
         for script in page.match_indices("<script") {
             assert!(page[script.0..].starts_with("<script src=\"/assets/"));
         }
+    }
+}
+
+#[test]
+fn an_agents_page_says_what_was_refused_how_often_and_what_that_means() {
+    let page = AgentPage::new(frame(), samples::agent_detail(), samples::now()).render().unwrap();
+    for shown in [
+        "<b>41</b> UDP other than names",
+        "Usually HTTP/3",
+        "203.0.113.7:443 UDP",
+        "python3, process 4242",
+        "40 times",
+        "<b>602</b> Connections taken",
+    ] {
+        assert!(page.contains(shown), "{shown} is missing");
     }
 }
 

@@ -30,6 +30,7 @@ fn what_is_served_has_the_members_that_are_described() {
     let hold = serde_json::to_value(samples::decided(HoldState::Done)).unwrap();
     let exchange = serde_json::to_value(samples::exchange_of(&samples::hold())).unwrap();
     let agent = serde_json::to_value(&samples::agents()[0]).unwrap();
+    let detail = serde_json::to_value(samples::agent_detail()).unwrap();
     for (schema, value) in [
         ("Hold", &hold),
         ("Action", &hold["action"]),
@@ -41,6 +42,8 @@ fn what_is_served_has_the_members_that_are_described() {
         ("Result", &hold["result"]),
         ("Exchange", &exchange),
         ("Agent", &agent),
+        ("AgentDetail", &detail),
+        ("Attempt", &detail["refused_lately"][0]),
     ] {
         assert_eq!(names(&schemas[schema]["properties"]), names(value), "{schema}");
     }

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use shield_common::event::Reason;
 
-use crate::approval::listing::{AgentView, ExchangeView};
+use crate::approval::listing::{AgentDetail, AgentView, ExchangeView};
 use crate::approval::view::{Decision, DecisionView, HoldState, HoldView, ResultView};
 use crate::console::auth::Reviewer;
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::attempt::Attempt;
 use crate::names::{Digest, ExchangeId};
 
 /// When the samples are looked at.
@@ -104,6 +106,30 @@ pub(in crate::console) fn agents() -> Vec<AgentView> {
         held: 7,
         denied: 2,
         last_seen: Some("2026-11-25T17:41:30Z".parse().unwrap()),
+        refused: 3,
+        refusals: [("datagram".to_owned(), 3)].into(),
     };
     vec![agent("deploy-bot", true, false, 2), agent("data-migrator", true, true, 0)]
+}
+
+/// An agent that was refused something.
+pub(in crate::console) fn agent_detail() -> AgentDetail {
+    let refused = Attempt {
+        at: now(),
+        reason: Reason::Datagram,
+        address: Some([203, 0, 113, 7].into()),
+        port: 443,
+        protocol: 17,
+        what: 0,
+        pid: Some(4242),
+        uid: Some(1001),
+        comm: "python3".into(),
+        times: 40,
+    };
+    AgentDetail {
+        agent: agents().remove(0),
+        counters: [("datagram".to_owned(), 41), ("taken".to_owned(), 602)].into(),
+        refused_lately: vec![refused],
+        redirected_lately: vec![],
+    }
 }

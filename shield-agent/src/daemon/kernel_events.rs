@@ -1,0 +1,198 @@
+//! What the hooks tell, on its way to the approver: read from each gate's ring as it comes, a bounded number at a time.
+//!
+//! Reading is never needed for a verdict: when nobody reads, the hooks go on refusing and count what they could not tell.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+use shield_common::event::{Reason, Sort};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::Supervisor;
+use super::crew::Crew;
+use super::roles::RoleError;
+use crate::capture::events::KernelEvent;
+use crate::capture::{CaptureError, Events, Gate};
+use crate::flow::http::canonical::lossy;
+use crate::ipc::attempt::Attempt;
+use crate::ipc::supervisor::ToApproverRole;
+use crate::names::AgentName;
+
+/// Events of one gate that are read at a time.
+const BATCH: usize = 256;
+
+/// How long a gate is left alone after a reading: a flood costs us this share of a processor and no more.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Readings that may wait for the supervisor.
+const QUEUE: usize = 64;
+
+/// What a gate told.
+#[derive(Debug)]
+pub(super) struct Told {
+    agent: AgentName,
+    events: Vec<KernelEvent>,
+    /// A last reading of its counters, when it is about to be removed.
+    counts: Option<Vec<u64>>,
+}
+
+/// The supervisor's end: what was told, and what the approver knows of the counters.
+#[derive(Debug)]
+pub(super) struct KernelEvents {
+    told: mpsc::Receiver<Told>,
+    known: BTreeMap<AgentName, Vec<u64>>,
+}
+
+/// Listens to gates.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    say: mpsc::Sender<Told>,
+}
+
+/// One gate being listened to, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Ears(JoinHandle<()>);
+
+/// Nothing to listen to yet.
+pub(super) fn channel() -> (Listening, KernelEvents) {
+    let (say, told) = mpsc::channel(QUEUE);
+    (Listening { say }, KernelEvents { told, known: BTreeMap::new() })
+}
+
+impl Listening {
+    /// Reads what a gate tells from now on, and what nobody has read of before.
+    pub(super) fn to(&self, gate: &Gate) -> Result<Ears, CaptureError> {
+        let events = gate.events()?;
+        // SAFETY: `Events` owns its descriptor, gives no other out, and closes it when it is dropped.
+        let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
+        let events = events.map_err(|error| CaptureError::Map {
+            act: "listen to",
+            map: "EVENTS",
+            source: aya::maps::MapError::IoError(io::Error::other(error)),
+        })?;
+        Ok(Ears(tokio::spawn(listen(gate.agent().clone(), events, self.say.clone()))))
+    }
+
+    /// Reads what is left before a gate is removed, in place of who listened before.
+    pub(super) fn last_words(&self, gate: &Gate, before: Ears) {
+        drop(before);
+        let mut events = Vec::new();
+        if let Ok(mut ring) = gate.events() {
+            events.extend(std::iter::from_fn(|| ring.next()));
+        }
+        let told = Told { agent: gate.agent().clone(), events, counts: counts(gate) };
+        if self.say.try_send(told).is_err() {
+            tracing::debug!(agent = %gate.agent(), "the last words of a gate are lost in a flood");
+        }
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl KernelEvents {
+    /// The next thing that was told; never the end, while there is a [`Listening`].
+    pub(super) async fn next(&mut self) -> Option<Told> {
+        self.told.recv().await
+    }
+
+    /// A new approver knows nothing.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+impl Supervisor {
+    /// Passes on what a gate told.
+    pub(super) async fn hear_kernel(&mut self, crew: &mut Crew, told: Told) -> Result<(), RoleError> {
+        let Told { agent, events, counts } = told;
+        for event in events.iter().filter(|event| event.reason == Reason::UnservedNetns) {
+            let pid = event.process.as_ref().map(|process| process.pid);
+            tracing::info!(%agent, pid, netns = event.netns_cookie, "refused: nothing serves this network namespace");
+        }
+        if !events.is_empty() {
+            let attempts = attempts(&events);
+            crew.tell_approver(ToApproverRole::Attempts { agent: agent.clone(), attempts }).await?;
+        }
+        match counts {
+            Some(counts) => {
+                self.kernel.known.remove(&agent);
+                crew.tell_approver(ToApproverRole::Counters { agent, counts }).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the approver of counters that changed.
+    pub(super) async fn tell_counters(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        for gate in self.gates.all() {
+            let Some(counts) = counts(gate) else { continue };
+            let agent = gate.agent().clone();
+            if self.kernel.known.get(&agent) != Some(&counts) {
+                self.kernel.known.insert(agent.clone(), counts.clone());
+                crew.tell_approver(ToApproverRole::Counters { agent, counts }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often what was refused, by the names of the reasons; without those that never happened.
+pub(super) fn refusals(gate: &Gate) -> BTreeMap<String, u64> {
+    let counters = gate.counters().unwrap_or_default().into_iter();
+    let happened = |(reason, count): &(Reason, u64)| reason.sort() == Sort::Refused && *count > 0;
+    counters.filter(happened).map(|(reason, count)| (reason.name().to_owned(), count)).collect()
+}
+
+/// Every counter of a gate, in their order; `None` when the gate is gone.
+fn counts(gate: &Gate) -> Option<Vec<u64>> {
+    Some(gate.counters().ok()?.into_iter().map(|(_, count)| count).collect())
+}
+
+async fn listen(agent: AgentName, mut ring: AsyncFd<Events>, say: mpsc::Sender<Told>) {
+    loop {
+        let Ok(mut ready) = ring.readable_mut().await else { return };
+        let events: Vec<_> = std::iter::from_fn(|| ready.get_inner_mut().next()).take(BATCH).collect();
+        if events.len() < BATCH {
+            ready.clear_ready();
+        }
+        let told = Told { agent: agent.clone(), events, counts: None };
+        if say.send(told).await.is_err() {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// As the approver hears it: with the time of day.
+fn attempts(events: &[KernelEvent]) -> Vec<Attempt> {
+    let (now, since_boot) = (Timestamp::now(), monotonic());
+    let attempt = |event: &KernelEvent| Attempt {
+        at: now.checked_sub(since_boot.saturating_sub(event.at)).unwrap_or(now),
+        reason: event.reason,
+        address: event.address,
+        port: event.port,
+        protocol: event.protocol,
+        what: event.what,
+        pid: event.process.as_ref().map(|process| process.pid),
+        uid: event.uid,
+        comm: event.process.as_ref().map(|process| lossy(&process.comm)).unwrap_or_default(),
+        times: event.suppressed.saturating_add(1),
+    };
+    events.iter().map(attempt).collect()
+}
+
+/// The clock of the hooks.
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
