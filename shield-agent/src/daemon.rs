@@ -4,9 +4,10 @@
 //! owns everything. Capture comes last and is given up only on purpose: whatever happens to this process, what is
 //! gated stays gated. It parses nothing that came from a network.
 //!
-//! One thread, because the roles die with the thread that started them.
+//! One thread, because the roles die with the thread that started them; a second one does nothing but read `/proc`.
 
 pub mod backoff;
+mod callers;
 pub mod cgroup;
 pub mod crew;
 pub mod folders;
@@ -37,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::backoff::Backoff;
+use self::callers::{Asked, Callers};
 use self::crew::{Crew, FromCrew};
 use self::gates::{GateError, Gates};
 use self::kernel_events::KernelEvents;
@@ -48,7 +50,6 @@ use self::socket::FromSocket;
 use self::trust::TrustError;
 use crate::capture::{CaptureError, Cgroups, check_host};
 use crate::config::Config;
-use crate::flow::accept::programs::link;
 use crate::ipc::gate::{GateReply, TrustFiles};
 use crate::ipc::supervisor::{FromApproverRole, ToApproverRole};
 use crate::ipc::worker::FromWorker;
@@ -110,7 +111,9 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let (premises, gate_socket) = Premises::prepare(config, lock)?;
     let (listening, kernel) = kernel_events::channel();
     let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone(), listening);
-    let supervisor = Supervisor { premises, gates, kernel, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
+    let callers = Callers::start().map_err(DaemonError::Process)?;
+    let awaiting = BTreeMap::new();
+    let supervisor = Supervisor { premises, gates, kernel, callers, trust: None, awaiting, sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
 }
@@ -119,6 +122,7 @@ struct Supervisor {
     premises: Premises,
     gates: Gates,
     kernel: KernelEvents,
+    callers: Callers,
     /// Known as soon as the signer has said what the CA is.
     trust: Option<TrustFiles>,
     /// Answers that wait for the worker to serve an agent.
@@ -211,6 +215,7 @@ impl Supervisor {
             tokio::select! {
                 said = crew.next() => self.hear(crew, said).await?,
                 Some(from) = asked.recv() => self.serve_socket(crew, from).await?,
+                Some(found) = self.callers.next() => self.tell_caller(crew, found).await?,
                 Some(told) = self.kernel.next() => self.hear_kernel(crew, told).await?,
                 _ = sweep.tick() => self.look_around(crew).await?,
                 end = signals.next() => match end {
@@ -230,9 +235,8 @@ impl Supervisor {
                     let _ = reply.send(answer);
                 }
             }
-            FromCrew::Worker(FromWorker::WhichProgram { ask, pid }) => {
-                let path = std::fs::read_link(link(pid)).unwrap_or_default();
-                crew.tell_program(ask, path.into_os_string().into_encoded_bytes()).await?;
+            FromCrew::Worker(FromWorker::WhichCaller { ask, pid, connected_at_ns, cgroup_id }) => {
+                self.callers.ask(Asked { ask, pid, connected_at_ns, cgroup_id });
             }
             FromCrew::Worker(FromWorker::PolicyRefused { reason }) => {
                 tracing::error!("the worker keeps its policy: {reason}");

@@ -8,7 +8,7 @@ mod child;
 pub(crate) mod confine;
 mod environment;
 mod mounts;
-mod probe;
+pub mod probe;
 mod runtime;
 mod streams;
 mod trust;

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::capture::originals;
 use crate::flow::accept::Originals;
-use crate::flow::accept::programs::Programs;
+use crate::flow::accept::callers::Callers;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::judge::Judge;
 use crate::flow::review::approver::{Approver, Orders};
@@ -70,8 +70,8 @@ pub async fn run(
     let (outbox, said) = mpsc::unbounded_channel();
     let speaking = tokio::spawn(say_all(Arc::clone(&supervisor), said));
     let (approver, orders) = Approver::start(approver);
-    let programs = Programs::new(outbox.clone());
-    let services = services(*config, approver, Signer::start(signer), programs)?;
+    let callers = Callers::new(outbox.clone());
+    let services = services(*config, approver, Signer::start(signer), callers)?;
     let mut gates = Gates::new(Arc::clone(&services));
     tokio::spawn(carry_out(Arc::clone(&services), orders, gates.under_way().clone()));
     say(&outbox, FromWorker::Ready);
@@ -86,7 +86,7 @@ pub async fn run(
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
-            ToWorker::Program { ask, path } => services.programs.answered(ask, path),
+            ToWorker::Caller { ask, facts } => services.callers.answered(ask, *facts),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
                 say(&outbox, FromWorker::Drained);
@@ -119,9 +119,9 @@ fn services(
     config: WorkerConfig,
     approver: Arc<Approver>,
     signer: Signer,
-    programs: Programs,
+    callers: Callers,
 ) -> Result<Arc<Services>, WorkerError> {
-    Services::new(config, approver, signer, programs).map(Arc::new).map_err(WorkerError::Tls)
+    Services::new(config, approver, signer, callers).map(Arc::new).map_err(WorkerError::Tls)
 }
 
 /// Sends what the approver orders, each order in a task of its own, until the approver is gone.

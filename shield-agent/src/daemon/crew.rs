@@ -20,7 +20,7 @@ use super::users::RoleUsers;
 use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::supervisor::{ApproverConfig, Duty, FromApproverRole, SignerReady, ToApproverRole};
-use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
+use crate::ipc::worker::{CallerFacts, FromWorker, PolicyText, ToWorker, WorkerConfig};
 use crate::names::AgentName;
 use crate::role::RoleKind;
 
@@ -168,9 +168,9 @@ impl Crew {
         self.tell_approver(ToApproverRole::Policy(policy.clone())).await
     }
 
-    /// Tells the worker which program a process runs.
-    pub async fn tell_program(&mut self, ask: u64, path: Vec<u8>) -> Result<(), RoleError> {
-        self.worker.say(&ToWorker::Program { ask, path }, &[]).await
+    /// Tells the worker what is known of a process.
+    pub async fn tell_caller(&mut self, ask: u64, facts: CallerFacts) -> Result<(), RoleError> {
+        self.worker.say(&ToWorker::Caller { ask, facts: Box::new(facts) }, &[]).await
     }
 
     /// Says something to the approver.

@@ -228,7 +228,7 @@ impl Gates {
                 processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
                 frozen: cgroup::is_frozen(&cgroup),
                 cgroup,
-                refusals: kernel_events::refusals(&gated.gate),
+                refusals: kernel_events::refusals(&gated.gate, gated.kind),
             }
         };
         self.gated.iter().map(entry).collect()
@@ -242,8 +242,8 @@ impl Gates {
     }
 
     /// Every gate that is served.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Gate> {
-        self.gated.values().map(|gated| &gated.gate)
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Gate, AgentKind)> {
+        self.gated.values().map(|gated| (&gated.gate, gated.kind))
     }
 
     /// Names of all agents.
@@ -304,15 +304,15 @@ impl Gates {
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
         gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        let ears = self.listening.to(&gate)?;
+        let ears = self.listening.to(&gate, kind)?;
         self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false, ears });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(Gated { gate, ears, .. }) => {
-                self.listening.last_words(&gate, ears);
+            Some(Gated { gate, kind, ears, .. }) => {
+                self.listening.last_words(&gate, kind, ears);
                 gate.detach()?;
             }
             None => Gate::clear(&self.instance, agent)?,

@@ -7,8 +7,8 @@ use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 
 use crate::dns;
+use crate::flow::accept::callers::Callers;
 use crate::flow::accept::forbidden::Forbidden;
-use crate::flow::accept::programs::Programs;
 use crate::flow::decrypt::Limits;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
@@ -27,8 +27,8 @@ pub struct Services {
     pub approver: Arc<Approver>,
     /// The way out.
     pub upstream: Upstream,
-    /// Which programs processes run.
-    pub programs: Programs,
+    /// Who makes connections.
+    pub callers: Callers,
     /// Where nothing goes.
     pub forbidden: Arc<Forbidden>,
     /// The agents' resolver.
@@ -50,7 +50,7 @@ impl Services {
         config: WorkerConfig,
         approver: Arc<Approver>,
         signer: Signer,
-        programs: Programs,
+        callers: Callers,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let forbidden = Arc::new(Forbidden::default());
@@ -61,7 +61,7 @@ impl Services {
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
             upstream: Upstream::new(tls, Arc::clone(&forbidden), config.connect_timeout),
-            programs,
+            callers,
             forbidden,
             resolver: Arc::new(dns::Forwarder::new(config.resolvers)),
             hold_wait: config.hold_wait,

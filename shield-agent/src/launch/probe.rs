@@ -8,12 +8,16 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use shield_common::event::Reason;
 use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 
 use crate::names::AgentName;
 
 /// Discard, over UDP: a datagram nobody may send.
 const REFUSED_PORT: u16 = 9;
+
+/// What a proof adds to the counters of its gate.
+pub const COUNTED: [(Reason, u64); 3] = [(Reason::Datagram, 1), (Reason::SocketKind, 1), (Reason::Taken, 1)];
 
 /// How long the worker may take to greet.
 const PATIENCE: Duration = Duration::from_secs(5);

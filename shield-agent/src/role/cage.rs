@@ -1,8 +1,7 @@
 //! What a role cannot do although its user could: open files that are not its own, start programs, look into other
 //! processes.
 //!
-//! The worker reads what `/proc` says of callers and opens nothing else; the approver has its store's directory, the
-//! signer its key's. Whoever takes a role over finds no more than that.
+//! The worker opens no file at all; the approver has its store's directory, the signer its key's. Whoever takes a role over finds no more than that.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +37,7 @@ pub enum CageError {
 pub(super) fn close(duty: &Duty) -> Result<bool, CageError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let (places, needs) = match duty {
-        Duty::Work => (vec![(PathBuf::from("/proc"), read)], Needs { sockets: true, lookups: true }),
+        Duty::Work => (vec![], Needs { sockets: true, lookups: true }),
         Duty::Approve(config) => {
             let store = Place::from_url(&config.config.store_url).ok();
             let store = store.and_then(|place| place.path().parent().map(Path::to_owned));

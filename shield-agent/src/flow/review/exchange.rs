@@ -97,7 +97,7 @@ impl Exchange<'_> {
         ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
-            caller: self.via.flow.caller.clone(),
+            caller: self.via.flow.caller.brief(),
             destination: self.destination.clone(),
             request: Some((&self.head).into()),
             action: Some(self.action.clone()),

@@ -166,7 +166,7 @@ mod tests {
         ExchangeRecord {
             exchange: ExchangeId(ulid::Ulid::from_parts(1, 1)),
             agent: "a".parse().unwrap(),
-            caller: Caller { pid: 1, uid: 0, exe: String::new(), comm: String::new(), cmdline: vec![] },
+            caller: Caller { pid: 1, ..Caller::default() },
             destination: Destination { ip: [192, 0, 2, 7].into(), port: 443, verified_name: None },
             request: None,
             action: None,
