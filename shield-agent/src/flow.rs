@@ -38,8 +38,7 @@ use services::Services;
 
 /// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
 pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, stop: CancellationToken) {
-    let flow = match accept::identify(&gate, (&services.forbidden, &services.callers), socket.as_fd()).await
-    {
+    let flow = match accept::identify(&gate, (&services.forbidden, &services.callers), socket.as_fd()).await {
         Ok(Accepted::Flow(flow)) => flow,
         Ok(Accepted::Probe) => return accept::answer_probe(socket, &gate.agent).await,
         Ok(Accepted::Dns) => return services::answer_dns(&services, socket).await,

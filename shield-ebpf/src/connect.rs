@@ -57,7 +57,9 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Resul
         Scope::Take => take(ctx, aim, family).map(Some),
         Scope::Dns => datagram::ask(ctx, aim, datagram::Reach::EitherFamily).map(Some),
         Scope::Loopback => loopback::judge(ctx, aim).map(Some),
-        Scope::Refuse if transport == Transport::Datagram => Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim)),
+        Scope::Refuse if transport == Transport::Datagram => {
+            Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim))
+        }
         Scope::Refuse => Err(refuse(ctx, Reason::Destination, ECONNREFUSED, aim)),
     }
 }

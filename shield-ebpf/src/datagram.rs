@@ -10,8 +10,8 @@ use shield_common::scope::{self, DNS_PORT, Scope, Transport};
 use shield_common::served::Asked;
 
 use crate::connect::{asked_v4, asked_v6};
-use crate::loopback;
 use crate::events::{aim, note, refuse};
+use crate::loopback;
 use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, served, storage};
 use crate::redirect::{Target, loopback_for, write_v4, write_v6};
 
@@ -58,7 +58,9 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32
     }
     match scope::of(Transport::Datagram, asked, port) {
         Scope::Dns => ask(ctx, aim, Reach::SameFamily),
-        Scope::Take | Scope::Loopback | Scope::Refuse => Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim)),
+        Scope::Take | Scope::Loopback | Scope::Refuse => {
+            Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim))
+        }
     }
 }
 

@@ -66,17 +66,20 @@ fn tell_call(told: &Told, netns_cookie: u64) {
     let (task, user, now) =
         unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid(), bpf_ktime_get_ns()) };
     let Some(suppressed) = due(told, now) else { return };
-    put(told, &Event {
-        netns_cookie,
-        at_ns: now,
-        suppressed,
-        aim: told.aim,
-        reason: told.reason,
-        called: 1,
-        pid: (task >> 32) as u32,
-        uid: user as u32,
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
-    });
+    put(
+        told,
+        &Event {
+            netns_cookie,
+            at_ns: now,
+            suppressed,
+            aim: told.aim,
+            reason: told.reason,
+            called: 1,
+            pid: (task >> 32) as u32,
+            uid: user as u32,
+            comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+        },
+    );
 }
 
 #[inline(never)]
@@ -84,17 +87,20 @@ fn tell_packet(told: &Told, netns_cookie: u64, uid: u32) {
     // SAFETY: the helper reads the clock.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(suppressed) = due(told, now) else { return };
-    put(told, &Event {
-        netns_cookie,
-        at_ns: now,
-        suppressed,
-        aim: told.aim,
-        reason: told.reason,
-        called: 0,
-        pid: 0,
-        uid,
-        comm: [0; COMM_LEN],
-    });
+    put(
+        told,
+        &Event {
+            netns_cookie,
+            at_ns: now,
+            suppressed,
+            aim: told.aim,
+            reason: told.reason,
+            called: 0,
+            pid: 0,
+            uid,
+            comm: [0; COMM_LEN],
+        },
+    );
 }
 
 /// Whether this is to be told now, and how often it happened untold since the last time.

@@ -111,7 +111,8 @@ fn a_stranger_that_knocks_at_the_agents_listener_is_told_with_the_port() -> Resu
     let Some(mut world) = world()? else { return Ok(()) };
     let _proxy = world.serve()?;
     let mut events = world.gate.events()?;
-    let mut listening = world.talk("listener = socket.create_server(('0.0.0.0', 8080)); say('up'); input()")?;
+    let mut listening =
+        world.talk("listener = socket.create_server(('0.0.0.0', 8080)); say('up'); input()")?;
     listening.hear()?;
     world.run_on_the_internet(
         "socket.setdefaulttimeout(0.3); outcome(lambda: socket.create_connection(('10.99.0.1', 8080)))",

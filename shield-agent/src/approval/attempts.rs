@@ -140,7 +140,8 @@ impl Engine {
         if refused.is_empty() {
             return Ok(());
         }
-        let entry = |(agent, refused): &(AgentName, Refused)| Entry::new(now, body::REFUSED, refused).agent(agent);
+        let entry =
+            |(agent, refused): &(AgentName, Refused)| Entry::new(now, body::REFUSED, refused).agent(agent);
         let entries: Vec<Entry> = refused.iter().map(entry).collect();
         self.store()
             .run(move |tx| {
@@ -163,9 +164,8 @@ fn entry<'a>(all: &'a mut HashMap<AgentName, OfAgent>, agent: &AgentName, now: T
 
 /// Of these, what was refused and happened.
 fn refusals(counts: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let refused = |name: &str| {
-        Reason::ALL.iter().any(|reason| reason.name() == name && reason.sort() == Sort::Refused)
-    };
+    let refused =
+        |name: &str| Reason::ALL.iter().any(|reason| reason.name() == name && reason.sort() == Sort::Refused);
     let happened = counts.iter().filter(|(name, count)| **count > 0 && refused(name));
     happened.map(|(name, count)| (name.clone(), *count)).collect()
 }

@@ -137,14 +137,22 @@ fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
 
 fn table(agents: &[AgentEntry]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["AGENT", "KIND", "STATE", "PROCESSES", "REFUSED", "CGROUP"]);
+    table.load_style(presets::NOTHING).set_header([
+        "AGENT",
+        "KIND",
+        "STATE",
+        "PROCESSES",
+        "REFUSED",
+        "CGROUP",
+    ]);
     for agent in agents {
         let kind = match agent.kind {
             AgentKind::Run => "run",
             AgentKind::Attached => "attached",
         };
         let state = if agent.frozen { "frozen" } else { "running" };
-        let (processes, refused) = (agent.processes.to_string(), agent.refusals.values().sum::<u64>().to_string());
+        let (processes, refused) =
+            (agent.processes.to_string(), agent.refusals.values().sum::<u64>().to_string());
         let cgroup = agent.cgroup.display().to_string();
         table.add_row([agent.agent.as_str(), kind, state, &processes, &refused, &cgroup]);
     }

@@ -176,7 +176,10 @@ fn gist(body: &str) -> String {
         let parts = [
             (!request.is_empty()).then_some(request),
             found("decision"),
-            ["by", "reviewer", "rule", "status", "address"].iter().filter_map(|name| named(name)).reduce(joined),
+            ["by", "reviewer", "rule", "status", "address"]
+                .iter()
+                .filter_map(|name| named(name))
+                .reduce(joined),
             ["summary", "reason", "why", "error"].iter().find_map(|name| found(name)),
         ];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).reduce(joined)

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::auth::Reviewer;
 use super::problem::Problem;
-use crate::approval::listing::{AgentDetail, AgentView, ExchangeFilter, ExchangeView, HoldFilter, Page, StateFilter};
+use crate::approval::listing::{
+    AgentDetail, AgentView, ExchangeFilter, ExchangeView, HoldFilter, Page, StateFilter,
+};
 use crate::approval::view::{DecisionRequest, HoldState, HoldView};
 use crate::flow::policy::verdict::Verdict;
 use crate::names::AgentName;

@@ -93,7 +93,8 @@ impl Supervisor {
     /// Tells the worker, if it is about a process of an agent: of others it learns nothing.
     pub(super) async fn tell_caller(&self, crew: &mut Crew, found: Found) -> Result<(), RoleError> {
         let Found { ask, cgroup, facts } = found;
-        let ours = facts.exited || self.gates.owner_of(&cgroup).is_some();
+        // Without a cgroup nothing was read.
+        let ours = cgroup.is_empty() || self.gates.owner_of(&cgroup).is_some();
         crew.tell_caller(ask, if ours { facts } else { CallerFacts::default() }).await
     }
 }
@@ -120,7 +121,8 @@ fn find(asked: Asked, mount: &Path, known: &mut Ancestries) -> Found {
     let Some((stat, process)) = process.filter(|(stat, _)| stat.began_ns <= connected_ns) else {
         return nothing(gone);
     };
-    let Some(cgroup) = process.cgroup().filter(|path| cgroup::id(mount, path) == Some(asked.cgroup_id)) else {
+    let Some(cgroup) = process.cgroup().filter(|path| cgroup::id(mount, path) == Some(asked.cgroup_id))
+    else {
         // It may have been moved, or its cgroup removed: then it cannot be told from another.
         return nothing(CallerFacts { exited: process.stat().is_none(), ..CallerFacts::default() });
     };

@@ -266,7 +266,10 @@ mod tests {
         let mut run = Proof::of(AgentKind::Run);
         assert!(proof.iter().all(|event| run.is_part(event)));
         let mut attached = Proof::of(AgentKind::Attached);
-        assert!(proof.iter().all(|event| !attached.is_part(event)), "nobody proves the gate of what was there before");
+        assert!(
+            proof.iter().all(|event| !attached.is_part(event)),
+            "nobody proves the gate of what was there before"
+        );
     }
 
     #[test]

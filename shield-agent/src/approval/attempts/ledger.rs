@@ -178,7 +178,11 @@ mod tests {
         assert_eq!(ledger.take(&refusal, after(61)), None, "the minute began again");
         assert_eq!(ledger.due(after(120)).len(), 1);
         assert_eq!(ledger.due(after(180)), []);
-        assert_eq!(ledger.take(&refusal, after(181)).unwrap().times, 1, "after a quiet minute it is new again");
+        assert_eq!(
+            ledger.take(&refusal, after(181)).unwrap().times,
+            1,
+            "after a quiet minute it is new again"
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ async fn what_the_kernel_refused_is_written_down_once_a_minute_with_its_number()
     assert_eq!(written(&dir).await, [(Reason::Datagram, 1), (Reason::Datagram, 30)]);
     engine.attempted(&prober(), vec![attempt(Reason::Datagram, 2)]).await.unwrap();
     engine.detached(&prober()).await.unwrap();
-    assert_eq!(written(&dir).await.last(), Some(&(Reason::Datagram, 2)), "nothing is lost when the agent ends");
+    assert_eq!(
+        written(&dir).await.last(),
+        Some(&(Reason::Datagram, 2)),
+        "nothing is lost when the agent ends"
+    );
 }
 
 #[tokio::test]

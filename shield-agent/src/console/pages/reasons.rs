@@ -20,9 +20,10 @@ pub(super) fn words(reason: Reason) -> Words {
     let (what, why) = match reason {
         Reason::Taken => ("Connections taken", "They went to the gate, which judges what is asked on them."),
         Reason::NameAsked => ("Names asked", "Questions to any nameserver are answered by the gate."),
-        Reason::OwnLoopback => {
-            ("Connections to itself", "The agent reached a listener of its own on this host. That is its business.")
-        }
+        Reason::OwnLoopback => (
+            "Connections to itself",
+            "The agent reached a listener of its own on this host. That is its business.",
+        ),
         Reason::DeviceOption => (
             "Devices asked for",
             "A program wanted its packets on a certain device. It was told yes, and they go to the gate all the same.",
@@ -32,9 +33,10 @@ pub(super) fn words(reason: Reason) -> Words {
             "The agent tried a port of this host where another program listens: a database, a container engine, a \
              console. It reaches only what it started itself.",
         ),
-        Reason::NoListener => {
-            ("Nobody listens there", "The agent tried a port of this host where nothing listens, as it would be told without a gate.")
-        }
+        Reason::NoListener => (
+            "Nobody listens there",
+            "The agent tried a port of this host where nothing listens, as it would be told without a gate.",
+        ),
         Reason::UnservedNetns => (
             "A network namespace that is not served",
             "A process of the agent moved into another network namespace, where the gate has no listener.",
@@ -48,9 +50,10 @@ pub(super) fn words(reason: Reason) -> Words {
             "Usually HTTP/3, which programs try first and then do without; also time, telemetry, media. What UDP says \
              cannot be judged, so none of it leaves.",
         ),
-        Reason::Destination => {
-            ("No single destination", "Port zero, a multicast or a broadcast address: not a place to connect to.")
-        }
+        Reason::Destination => (
+            "No single destination",
+            "Port zero, a multicast or a broadcast address: not a place to connect to.",
+        ),
         Reason::NoV6Loopback => (
             "A nameserver over IPv6",
             "IPv6 does not work on this host’s loopback, so the question cannot be brought to the gate. Programs ask \
@@ -103,7 +106,9 @@ pub(super) fn target(attempt: &Attempt) -> String {
             format!("{} {}", SocketAddr::new(address, attempt.port), protocol(attempt.protocol))
         }
         (Some(address), _) => format!("{address} {}", protocol(attempt.protocol)),
-        (None, Reason::SocketKind) => format!("{} socket, {}", kind(attempt.what), protocol(attempt.protocol)),
+        (None, Reason::SocketKind) => {
+            format!("{} socket, {}", kind(attempt.what), protocol(attempt.protocol))
+        }
         (None, Reason::RoutingOption) => format!("{} option {}", protocol(attempt.protocol), attempt.what),
         (None, _) => "—".to_owned(),
     }

@@ -54,11 +54,8 @@ pub(super) fn exchange(exchange: ExchangeView) -> ExchangeView {
 
 fn caller_of(caller: Caller) -> Caller {
     let Caller { pid, uid, exe, comm, cmdline, start_time, cwd, ancestry, container, unit, exited } = caller;
-    let ancestor = |Ancestor { pid, comm, exe }: &Ancestor| Ancestor {
-        pid: *pid,
-        comm: line(comm),
-        exe: line(exe),
-    };
+    let ancestor =
+        |Ancestor { pid, comm, exe }: &Ancestor| Ancestor { pid: *pid, comm: line(comm), exe: line(exe) };
     Caller {
         pid,
         uid,

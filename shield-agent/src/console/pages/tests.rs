@@ -10,6 +10,7 @@ use crate::approval::listing::Page;
 use crate::approval::view::{BodyInfo, Decision, DecisionView, HoldState, HoldView};
 use crate::approval::visible;
 use crate::console::tests::samples::{self, hold};
+use crate::flow::origin::Ancestor;
 use crate::names::RuleId;
 
 /// Texts that try to become markup.
@@ -87,6 +88,9 @@ fn hostile(text: &str) -> HoldView {
     hold.request.body.text = Some(text.into());
     hold.destination.verified_name = Some(text.into());
     hold.caller.cmdline = vec![text.into()];
+    hold.caller.cwd = text.into();
+    hold.caller.ancestry = [Ancestor { pid: 1, comm: text.into(), exe: text.into() }].into();
+    (hold.caller.container, hold.caller.unit) = (Some(text.into()), Some(text.into()));
     hold.result.as_mut().unwrap().error = Some(text.into());
     hold
 }
@@ -137,6 +141,10 @@ fn a_hold_shows_all_that_its_json_has() {
         hold.caller.exe.clone(),
         hold.caller.pid.to_string(),
         hold.caller.uid.to_string(),
+        hold.caller.cwd.clone(),
+        hold.caller.ancestry[0].exe.clone(),
+        hold.caller.container.clone().unwrap(),
+        hold.caller.unit.clone().unwrap(),
         hold.destination.ip.to_string(),
         hold.destination.port.to_string(),
         "python3 cleanup.py &#39;two words&#39;".into(),

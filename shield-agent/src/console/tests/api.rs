@@ -38,6 +38,7 @@ fn what_is_served_has_the_members_that_are_described() {
         ("Body", &hold["request"]["body"]),
         ("Destination", &hold["destination"]),
         ("Caller", &hold["caller"]),
+        ("Ancestor", &hold["caller"]["ancestry"][0]),
         ("Decision", &hold["decision"]),
         ("Result", &hold["result"]),
         ("Exchange", &exchange),

@@ -47,7 +47,9 @@ pub(in crate::console) fn hold() -> HoldView {
         "destination": {"ip": "203.0.113.7", "port": 443, "verified_name": "crm.acme.internal"},
         "caller": {
             "pid": 4242, "uid": 1001, "exe": "/usr/bin/python3", "comm": "python3",
-            "cmdline": ["python3", "cleanup.py", "two words"]
+            "cmdline": ["python3", "cleanup.py", "two words"],
+            "start_time": "2026-11-25T17:39:00Z", "cwd": "/srv/agent", "container": "c0ffee", "unit": "bot.service",
+            "ancestry": [{ "pid": 4200, "comm": "bash", "exe": "/bin/bash" }], "exited": false
         },
         "digest": Digest::of(b"sample"), "asked": 2, "caller_waiting": true, "decision": null, "result": null
     });

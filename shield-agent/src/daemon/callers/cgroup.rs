@@ -50,7 +50,11 @@ mod tests {
             ),
             (format!("/kubepods/besteffort/pod7/{id}"), true, None),
             ("/system.slice/nginx.service".into(), false, Some("nginx.service".into())),
-            ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope".into(), false, Some("x.scope".into())),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope".into(),
+                false,
+                Some("x.scope".into()),
+            ),
             ("/agent-shield/default/agents/deploy-bot".into(), false, None),
             (format!("/docker-{}.scope", &id[1..]), false, Some(format!("docker-{}.scope", &id[1..]))),
             ("/".into(), false, None),

@@ -126,6 +126,10 @@ mod tests {
     fn a_process_that_ended_is_never_another() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::open(child.id()).unwrap();
+        // It is there a moment before its memory is.
+        while process.arguments().is_empty() {
+            std::thread::yield_now();
+        }
         assert_eq!(process.arguments(), ["sleep", "60"]);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -9,7 +9,12 @@ struct Living(Child);
 
 impl Living {
     fn start() -> Self {
-        Self(Command::new("sleep").arg("60").spawn().unwrap())
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        // It is there a moment before its memory is.
+        while Process::open(child.id()).unwrap().arguments() != ["sleep", "60"] {
+            std::thread::yield_now();
+        }
+        Self(child)
     }
 }
 
@@ -44,7 +49,10 @@ fn a_living_process_is_described() {
     assert_eq!((found.cmdline, found.exited), (vec!["sleep".to_owned(), "60".to_owned()], false));
     assert_eq!(found.cwd, std::env::current_dir().unwrap().to_str().unwrap());
     let ourselves = std::env::current_exe().unwrap();
-    assert_eq!((found.ancestry[0].pid, found.ancestry[0].exe.as_str()), (std::process::id(), ourselves.to_str().unwrap()));
+    assert_eq!(
+        (found.ancestry[0].pid, found.ancestry[0].exe.as_str()),
+        (std::process::id(), ourselves.to_str().unwrap())
+    );
     assert!(found.ancestry.len() <= MAX_ANCESTORS);
     let age = Timestamp::now().duration_since(found.start_time.unwrap());
     assert!((0..60).contains(&age.as_secs()), "{age}");

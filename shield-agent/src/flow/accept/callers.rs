@@ -122,7 +122,8 @@ mod tests {
             let callers = Arc::clone(&callers);
             async move { callers.of(&record()).await }
         });
-        let Some(FromWorker::WhichCaller { ask, pid, connected_at_ns, cgroup_id }) = asked.recv().await else {
+        let Some(FromWorker::WhichCaller { ask, pid, connected_at_ns, cgroup_id }) = asked.recv().await
+        else {
             panic!("not asked")
         };
         assert_eq!((pid, connected_at_ns, cgroup_id), (56, 34, 12));
