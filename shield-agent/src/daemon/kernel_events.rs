@@ -186,7 +186,8 @@ impl Proof {
     fn is_part(&mut self, event: &KernelEvent) -> bool {
         let pid = event.process.as_ref().map(|process| process.pid);
         if self.expected && event.address == Some(PROBE_ADDRESS.into()) {
-            self.by = pid;
+            // The connection comes last: then its process becomes the agent.
+            self.by = pid.filter(|_| event.reason == Reason::Datagram);
             return true;
         }
         let other_kind = event.reason == Reason::SocketKind && pid.is_some() && pid == self.by;
@@ -265,6 +266,7 @@ mod tests {
         ];
         let mut run = Proof::of(AgentKind::Run);
         assert!(proof.iter().all(|event| run.is_part(event)));
+        assert!(!run.is_part(&event(Reason::SocketKind, None, 7)), "the same process is the agent now");
         let mut attached = Proof::of(AgentKind::Attached);
         assert!(
             proof.iter().all(|event| !attached.is_part(event)),
