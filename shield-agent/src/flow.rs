@@ -47,16 +47,16 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
     let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
     match opened {
         Ok(Opened::Tls { stream, name, h2: true }) => {
-            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
+            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: true });
             server::http2(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
         }
         Ok(Opened::Tls { stream, name, h2: false }) => {
-            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
+            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: false });
             let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
             review::refuse_connection(&via, ended).await;
         }
         Ok(Opened::Plain(stream)) => {
-            let via = Via::new(services, flow, stop, Spoken::Plain);
+            let via = Via::new(services, *flow, stop, Spoken::Plain);
             let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
             review::refuse_connection(&via, ended).await;
         }

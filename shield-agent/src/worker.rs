@@ -86,7 +86,7 @@ pub async fn run(
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
-            ToWorker::Caller { ask, facts } => services.callers.answered(ask, *facts),
+            ToWorker::Caller { ask, facts } => services.callers.answered(ask, facts),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
                 say(&outbox, FromWorker::Drained);

@@ -240,7 +240,7 @@ fn what_was_told_while_nobody_read_waits_for_the_next_reader() -> Result<()> {
 
 /// Everything that was told: what a program did that has ended is in the ring.
 fn all(events: &mut Events) -> Vec<KernelEvent> {
-    std::iter::from_fn(|| events.next()).collect()
+    events.collect()
 }
 
 /// `reason destination/protocol`, or `reason what/protocol` where there is no destination.

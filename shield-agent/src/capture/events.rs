@@ -54,9 +54,13 @@ impl Events {
     pub(super) fn open(map: Map) -> Result<Self, MapError> {
         RingBuf::try_from(map).map(|ring| Self { ring })
     }
+}
 
-    /// The next thing that was told; `None` when everything was read.
-    pub fn next(&mut self) -> Option<KernelEvent> {
+/// The next thing that was told; `None` when everything was read, until there is more.
+impl Iterator for Events {
+    type Item = KernelEvent;
+
+    fn next(&mut self) -> Option<KernelEvent> {
         loop {
             // What another version wrote is passed over.
             if let Some(event) = read(&self.ring.next()?) {

@@ -88,8 +88,8 @@ impl Listening {
     pub(super) fn last_words(&self, gate: &Gate, kind: AgentKind, before: Ears) {
         drop(before);
         let (mut events, mut proof) = (Vec::new(), Proof::of(kind));
-        if let Ok(mut ring) = gate.events() {
-            events.extend(std::iter::from_fn(|| ring.next()).filter(|event| !proof.is_part(event)));
+        if let Ok(ring) = gate.events() {
+            events.extend(ring.filter(|event| !proof.is_part(event)));
         }
         let told = Told { agent: gate.agent().clone(), events, counts: counts(gate, kind) };
         if self.say.try_send(told).is_err() {
@@ -201,7 +201,7 @@ impl Proof {
 async fn listen(agent: AgentName, mut ring: AsyncFd<Events>, mut proof: Proof, say: mpsc::Sender<Told>) {
     loop {
         let Ok(mut ready) = ring.readable_mut().await else { return };
-        let mut events: Vec<_> = std::iter::from_fn(|| ready.get_inner_mut().next()).take(BATCH).collect();
+        let mut events: Vec<_> = ready.get_inner_mut().by_ref().take(BATCH).collect();
         if events.len() < BATCH {
             ready.clear_ready();
         }

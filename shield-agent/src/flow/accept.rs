@@ -59,7 +59,7 @@ impl Flow {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// A connection to serve.
-    Flow(Flow),
+    Flow(Box<Flow>),
     /// The launcher asks whether the gate works.
     Probe,
     /// DNS over TCP, whichever server was asked: our resolver answers.
@@ -96,7 +96,7 @@ pub async fn identify(
     }
     forbidden.check(original)?;
     let caller = callers.of(&record).await;
-    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller, original }))
+    Ok(Accepted::Flow(Box::new(Flow { agent: gate.agent.clone(), caller, original })))
 }
 
 /// Tells the launcher that its probe came through the gate of `agent`.

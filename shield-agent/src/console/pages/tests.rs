@@ -220,12 +220,12 @@ fn no_page_has_scripts_or_styles_in_it() {
 fn an_agents_page_says_what_was_refused_how_often_and_what_that_means() {
     let page = AgentPage::new(frame(), samples::agent_detail(), samples::now()).render().unwrap();
     for shown in [
-        "<b>41</b> UDP other than names",
+        "<b>41</b> <span>UDP other than names",
         "Usually HTTP/3",
         "203.0.113.7:443 UDP",
         "python3, process 4242",
         "40 times",
-        "<b>602</b> Connections taken",
+        "<b>602</b> <span>Connections taken",
     ] {
         assert!(page.contains(shown), "{shown} is missing");
     }

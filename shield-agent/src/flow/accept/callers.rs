@@ -29,7 +29,7 @@ pub struct Callers {
 #[derive(Debug, Default)]
 struct Asks {
     last: u64,
-    waiting: HashMap<u64, oneshot::Sender<CallerFacts>>,
+    waiting: HashMap<u64, oneshot::Sender<Box<CallerFacts>>>,
 }
 
 impl Callers {
@@ -41,7 +41,7 @@ impl Callers {
     /// The process that made a connection; what cannot be told of it stays empty.
     pub async fn of(&self, record: &Original) -> Caller {
         let comm = record.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-        let facts = self.ask(record).await.unwrap_or_default();
+        let facts = *self.ask(record).await.unwrap_or_default();
         let CallerFacts { exe, cmdline, start_time, cwd, ancestry, container, unit, exited } = facts;
         Caller {
             pid: record.pid,
@@ -58,7 +58,7 @@ impl Callers {
         }
     }
 
-    async fn ask(&self, record: &Original) -> Option<CallerFacts> {
+    async fn ask(&self, record: &Original) -> Option<Box<CallerFacts>> {
         let (reply, answer) = oneshot::channel();
         let ask = {
             let mut asks = self.lock();
@@ -79,7 +79,7 @@ impl Callers {
     }
 
     /// The supervisor's answer.
-    pub fn answered(&self, ask: u64, facts: CallerFacts) {
+    pub fn answered(&self, ask: u64, facts: Box<CallerFacts>) {
         // Whoever asked may have given up.
         let _ = self.lock().waiting.remove(&ask).map(|reply| reply.send(facts));
     }
@@ -127,7 +127,7 @@ mod tests {
             panic!("not asked")
         };
         assert_eq!((pid, connected_at_ns, cgroup_id), (56, 34, 12));
-        let facts = |exe: &str| CallerFacts { exe: exe.into(), ..CallerFacts::default() };
+        let facts = |exe: &str| Box::new(CallerFacts { exe: exe.into(), ..CallerFacts::default() });
         callers.answered(ask + 1, facts("/bin/other"));
         callers.answered(ask, facts("/usr/bin/python3"));
         let caller = asking.await.unwrap();
