@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod originals;
 
 mod error;
+mod networks;
 mod object;
 mod pins;
 mod sys;

@@ -5,6 +5,7 @@
 // Words used everywhere.
 pub mod config;
 pub mod names;
+pub mod networks;
 pub mod report;
 pub mod yaml;
 // The processes and what they say to each other.

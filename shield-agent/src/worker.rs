@@ -165,7 +165,10 @@ fn take_policy(
     outbox: &mpsc::UnboundedSender<FromWorker>,
 ) {
     match (outside.compile)(text) {
-        Ok(policy) => services.policy.store(Some(Arc::new(policy))),
+        Ok(policy) => {
+            services.forbidden.set_networks(policy.networks());
+            services.policy.store(Some(Arc::new(policy)));
+        }
         Err(reason) => say(outbox, FromWorker::PolicyRefused { reason }),
     }
 }

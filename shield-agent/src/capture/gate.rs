@@ -18,10 +18,12 @@ use shield_common::served::Served;
 use super::cgroup::{AgentCgroups, cgroup_error};
 use super::error::CaptureError;
 use super::host;
+use super::networks::Tries;
 use super::object::{self, COUNTERS, HANDOFFS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
 use super::pins::{self, Pins, pin_error};
 use super::sys::{self, Open};
 use crate::names::AgentName;
+use crate::networks::Networks;
 
 /// The hooks on one agent's cgroup. Dropping it changes nothing in the kernel.
 pub struct Gate {
@@ -29,6 +31,7 @@ pub struct Gate {
     cgroups: AgentCgroups,
     pins: Pins,
     netns: HashMap<MapData, u64, Served>,
+    networks: Tries,
     counters: PerCpuArray<MapData, u64>,
     originals: OwnedFd,
 }
@@ -129,6 +132,11 @@ impl Gate {
         }
     }
 
+    /// Puts lists of networks into force, for connections made from now on and packets sent from now on.
+    pub fn set_networks(&mut self, networks: &Networks) -> Result<(), CaptureError> {
+        self.networks.set(networks)
+    }
+
     /// The map [`super::originals::lookup`] reads, opened so that it cannot be written through: for the worker.
     pub fn originals_fd(&self) -> BorrowedFd<'_> {
         self.originals.as_fd()
@@ -189,6 +197,7 @@ impl Gate {
         let originals = pins.map(ORIGINALS.name);
         Ok(Self {
             netns: HashMap::try_from(open_map(&pins, &NETNS)?).map_err(map_error("open", &NETNS))?,
+            networks: Tries::open(&pins)?,
             counters: PerCpuArray::try_from(open_map(&pins, &COUNTERS)?)
                 .map_err(map_error("open", &COUNTERS))?,
             originals: sys::open_pin(&originals, Open::ReadOnly).map_err(pin_error("open", &originals))?,
@@ -262,7 +271,7 @@ fn check_map(pins: &Pins, table: &Table) -> Result<(), CaptureError> {
     if same { Ok(()) } else { Err(CaptureError::ForeignMap { path }) }
 }
 
-fn open_map(pins: &Pins, table: &Table) -> Result<Map, CaptureError> {
+pub(super) fn open_map(pins: &Pins, table: &Table) -> Result<Map, CaptureError> {
     let data = MapData::from_pin(pins.map(table.name)).map_err(map_error("open", table))?;
     Map::from_map_data(data).map_err(map_error("open", table))
 }
@@ -276,7 +285,7 @@ fn cgroup_id(path: &Path) -> io::Result<u64> {
     fs::metadata(path).map(|data| data.ino())
 }
 
-fn map_error(act: &'static str, table: &Table) -> impl FnOnce(MapError) -> CaptureError {
+pub(super) fn map_error(act: &'static str, table: &Table) -> impl FnOnce(MapError) -> CaptureError {
     let map = table.name;
     move |source| CaptureError::Map { act, map, source }
 }
