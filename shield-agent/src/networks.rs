@@ -48,8 +48,11 @@ impl Network {
     /// Reads `10.0.0.0/8`, `192.0.2.7`, `192.0.2.0/24:443`, `2001:db8::/32` or `[2001:db8::/32]:443`. The error says what
     /// is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wanted =
-            || format!("expected a network such as 10.0.0.0/8, 192.0.2.7:443 or [2001:db8::/32]:443, not `{text}`");
+        let wanted = || {
+            format!(
+                "expected a network such as 10.0.0.0/8, 192.0.2.7:443 or [2001:db8::/32]:443, not `{text}`"
+            )
+        };
         let (network, port) = split_port(text).ok_or_else(wanted)?;
         let port = match port {
             None => 0,
@@ -75,8 +78,13 @@ impl Network {
             return Err(format!("`{text}` names an address inside its network: write {first}/{length}"));
         }
         let mapped = place(IpAddr::V6(Ipv6Addr::from_bits(0xffff_0000_0000)), 0);
-        if ip.is_ipv6() && bits < MAPPED_BITS && (Self { bits: PORT_BITS + bits, place: place(ip, 0) }).contains(mapped) {
-            return Err(format!("`{text}` would contain every IPv4 address: write 2000::/3 for the IPv6 internet"));
+        if ip.is_ipv6()
+            && bits < MAPPED_BITS
+            && (Self { bits: PORT_BITS + bits, place: place(ip, 0) }).contains(mapped)
+        {
+            return Err(format!(
+                "`{text}` would contain every IPv4 address: write 2000::/3 for the IPv6 internet"
+            ));
         }
         Ok(network)
     }

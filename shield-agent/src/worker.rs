@@ -82,7 +82,9 @@ pub async fn run(
             ToWorker::AddGate { agent, netns, listeners, dns } => {
                 let sockets =
                     Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
-                gates.add((agent.clone(), netns), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
+                gates
+                    .add((agent.clone(), netns), sockets, outside.originals)
+                    .map_err(WorkerError::Descriptors)?;
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),

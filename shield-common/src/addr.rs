@@ -154,12 +154,18 @@ mod tests {
 
     #[test]
     fn an_address_inside_another_is_taken_out() {
-        for text in
-            ["64:ff9b::10.1.2.3", "64:ff9b:1::10.1.2.3", "64:ff9b:1:2:3:4:10.1.2.3", "2002:a01:203::7", "::10.1.2.3"]
-        {
+        for text in [
+            "64:ff9b::10.1.2.3",
+            "64:ff9b:1::10.1.2.3",
+            "64:ff9b:1:2:3:4:10.1.2.3",
+            "2002:a01:203::7",
+            "::10.1.2.3",
+        ] {
             assert_eq!(address(text).unwrapped(), address("10.1.2.3"), "{text}");
         }
-        for text in ["::", "::1", "10.1.2.3", "::ffff:10.1.2.3", "64:ff9b:2::1", "64:ff9b:0:1::1", "2001:db8::1"] {
+        for text in
+            ["::", "::1", "10.1.2.3", "::ffff:10.1.2.3", "64:ff9b:2::1", "64:ff9b:0:1::1", "2001:db8::1"]
+        {
             assert_eq!(address(text).unwrapped(), address(text), "{text}");
         }
     }

@@ -229,7 +229,9 @@ say(*sorted(said), knocks > 100)
 
 #[test]
 fn the_backstop_alone_lets_out_what_is_direct_and_nothing_else() -> Result<()> {
-    let Some(mut world) = World::without(actor(), &["gate_connect4", "gate_sendmsg4"])? else { return Ok(()) };
+    let Some(mut world) = World::without(actor(), &["gate_connect4", "gate_sendmsg4"])? else {
+        return Ok(());
+    };
     let _proxy = world.serve()?;
     world.gate.set_networks(&networks(&["192.0.2.9"], &["192.0.2.0/24:443"])?)?;
     let _internet = serve_the_internet(&world, &[443, 444])?;

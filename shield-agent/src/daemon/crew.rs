@@ -154,7 +154,11 @@ impl Crew {
     }
 
     /// Has the worker serve an agent in a further network namespace.
-    pub async fn add_namespace(&mut self, agent: &AgentName, add: &AgentSockets<'_>) -> Result<(), RoleError> {
+    pub async fn add_namespace(
+        &mut self,
+        agent: &AgentName,
+        add: &AgentSockets<'_>,
+    ) -> Result<(), RoleError> {
         let count = |sockets: &[OwnedFd]| u8::try_from(sockets.len()).expect("a handful of sockets an agent");
         let Listeners { tcp, dns, netns_cookie, .. } = add.sockets;
         let (listeners, names) = (count(tcp), count(dns));

@@ -153,7 +153,12 @@ impl Gates {
         self.refuse_taken(agent)?;
         let cgroups = self.cgroups.create(agent)?;
         let place = cgroups.agent.clone();
-        self.make(agent, &cgroups, Record { cgroup: place.clone(), kind: AgentKind::Run, home: None }, netns)?;
+        self.make(
+            agent,
+            &cgroups,
+            Record { cgroup: place.clone(), kind: AgentKind::Run, home: None },
+            netns,
+        )?;
         Ok(place)
     }
 
@@ -174,7 +179,8 @@ impl Gates {
 
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let record = self.gated.get(agent).map(|gated| gated.record.clone()).or_else(|| self.shut.get(agent).cloned());
+        let record =
+            self.gated.get(agent).map(|gated| gated.record.clone()).or_else(|| self.shut.get(agent).cloned());
         let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
@@ -299,13 +305,7 @@ impl Gates {
         made
     }
 
-    fn serve(
-        &mut self,
-        mut gate: Gate,
-        record: Record,
-        client: bool,
-        netns: &File,
-    ) -> Result<(), GateError> {
+    fn serve(&mut self, mut gate: Gate, record: Record, client: bool, netns: &File) -> Result<(), GateError> {
         gate.set_networks(&self.networks)?;
         let namespaces = Namespaces::open(&mut gate, netns)?;
         self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, damaged: false });

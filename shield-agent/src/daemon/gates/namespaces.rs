@@ -70,8 +70,7 @@ impl Namespaces {
     /// Serves an agent in its first namespace.
     pub(super) fn open(gate: &mut Gate, netns: &File) -> Result<Self, GateError> {
         let first = inode(netns)?;
-        let mut namespaces =
-            Self { first, served: BTreeMap::new(), refused: BTreeMap::new(), full: false };
+        let mut namespaces = Self { first, served: BTreeMap::new(), refused: BTreeMap::new(), full: false };
         namespaces.serve(gate, first, netns, None)?;
         Ok(namespaces)
     }
@@ -99,16 +98,26 @@ impl Namespaces {
             refused.left = refused.left.saturating_sub(1);
         }
         let due = |namespace: &Inode| {
-            !self.served.contains_key(namespace) && self.refused.get(namespace).is_none_or(|refused| refused.left == 0)
+            !self.served.contains_key(namespace)
+                && self.refused.get(namespace).is_none_or(|refused| refused.left == 0)
         };
-        let due: Vec<u32> =
-            seen.iter().filter(|(namespace, _)| due(namespace)).map(|(_, pid)| *pid).take(OPENED_AT_ONCE).collect();
+        let due: Vec<u32> = seen
+            .iter()
+            .filter(|(namespace, _)| due(namespace))
+            .map(|(_, pid)| *pid)
+            .take(OPENED_AT_ONCE)
+            .collect();
         changes.extend(due.into_iter().filter_map(|pid| self.discover(gate, pid, None)));
         changes
     }
 
     /// Serves the namespace a process of the agent is in now, unless it is served. With `cookie` it must be that one.
-    pub(super) fn discover(&mut self, gate: &mut Gate, pid: u32, cookie: Option<u64>) -> Option<NamespaceChange> {
+    pub(super) fn discover(
+        &mut self,
+        gate: &mut Gate,
+        pid: u32,
+        cookie: Option<u64>,
+    ) -> Option<NamespaceChange> {
         let netns = File::open(format!("/proc/{pid}/ns/net")).ok()?;
         // Looked at after the file was opened: the process may have gone, and another have its number.
         if !cgroup::contains(&gate.cgroups().agent, pid) {
@@ -190,5 +199,8 @@ impl Namespaces {
 }
 
 fn inode(netns: &File) -> Result<Inode, GateError> {
-    netns.metadata().map(|file| file.ino()).map_err(GateError::file("look at", Path::new("/proc/<pid>/ns/net")))
+    netns
+        .metadata()
+        .map(|file| file.ino())
+        .map_err(GateError::file("look at", Path::new("/proc/<pid>/ns/net")))
 }
