@@ -9,6 +9,11 @@ use shield_common::limits::INTERNAL_ADDRESS;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::dns::question::Refusal;
+use crate::flow::policy;
+use crate::flow::policy::verdict::Verdict;
+
+mod hostile;
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -38,12 +43,24 @@ async fn nothing_but_the_question_leaves_the_host() {
     edns.options_mut().insert(hickory_proto::rr::rdata::opt::EdnsOption::Unknown(65001, b"secret".to_vec()));
     asked.set_edns(edns);
     asked.metadata.authentic_data = true;
+    asked.metadata.checking_disabled = true;
     client.ask(&asked).await;
 
     let seen = resolver.seen().pop().unwrap();
     let edns = seen.edns.as_ref().unwrap();
-    assert!(edns.options().as_ref().is_empty() && edns.flags().dnssec_ok);
-    assert_eq!((edns.max_payload(), seen.queries), (1232, asked.queries));
+    assert!(edns.options().as_ref().is_empty() && !edns.flags().dnssec_ok);
+    assert_eq!((edns.max_payload(), &seen.queries), (1232, &asked.queries));
+    assert!(!seen.metadata.authentic_data && !seen.metadata.checking_disabled);
+
+    // Case and flags would be letters too: two spellings leave as one.
+    let mut spelled = question(1, "cRm.aCmE.iNtErNaL.", RecordType::A);
+    spelled.metadata.recursion_desired = false;
+    spelled.metadata.checking_disabled = true;
+    let answer = client.ask(&spelled).await;
+    assert_eq!(answer.queries[0].name().to_string(), "cRm.aCmE.iNtErNaL.", "the client sees its own");
+    let mut again = resolver.seen().pop().unwrap();
+    again.metadata.id = seen.metadata.id;
+    assert_eq!(again.to_vec().unwrap(), seen.to_vec().unwrap());
 }
 
 #[tokio::test]
@@ -149,9 +166,9 @@ async fn a_cut_answer_is_fetched_over_tcp_and_cut_again_for_a_client_without_roo
 #[tokio::test]
 async fn questions_over_tcp_are_answered_one_after_the_other() {
     let resolver = Resolver::start(Behaviour::LongOverTcp).await;
-    let forwarder = forwarder(&[resolver.address]);
+    let asker = asker(&[resolver.address], "");
     let (mut client, server) = tokio::io::duplex(1 << 16);
-    let served = tokio::spawn(async move { serve_tcp(server, &forwarder).await });
+    let served = tokio::spawn(async move { serve_tcp(server, &asker).await });
     for id in [4, 5] {
         let asked = question(id, "long.example.", RecordType::A).to_vec().unwrap();
         write_framed(&mut client, &asked).await.unwrap();
@@ -165,28 +182,144 @@ async fn questions_over_tcp_are_answered_one_after_the_other() {
 #[tokio::test]
 async fn when_too_many_are_under_way_the_next_fails_at_once() {
     let silent = Resolver::start(Behaviour::Silent).await;
-    let mut forwarder = forwarder(&[silent.address]);
-    forwarder.slots = Semaphore::new(0);
+    let asker = asker(&[silent.address], "").without_room();
     let asked = question(1, "a.example.", RecordType::A).to_vec().unwrap();
-    let answer = forwarder.answer(&asked, Transport::Udp).await.unwrap();
+    let answer = asker.answer(&asked, Transport::Udp).await.unwrap();
     assert_eq!(Message::from_vec(&answer).unwrap().metadata.response_code, ResponseCode::ServFail);
     assert_eq!(silent.seen(), []);
 }
 
+const STRICT: &str = "defaults: { unknown_host: deny }\nhosts: { known: [crm.acme.internal, '*.open.example', 192.0.2.7] }\n";
+
+#[tokio::test]
+async fn a_name_no_request_may_go_to_is_answered_here_and_never_leaves() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::under(&[resolver.address], STRICT).await;
+    for number in 0..500 {
+        let name = format!("data{number}.evil.example.");
+        let answer = client.ask(&question(number, &name, RecordType::A)).await;
+        assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NXDomain, 0));
+    }
+    for (name, kind) in [
+        ("_https._tcp.evil.example.", RecordType::SRV),
+        // Only services have names of this kind.
+        ("_data.crm.acme.internal.", RecordType::A),
+        ("8.2.0.192.in-addr.arpa.", RecordType::PTR),
+        ("0.192.in-addr.arpa.", RecordType::PTR),
+        ("d\\.ata.open.example.", RecordType::A),
+        (".", RecordType::A),
+    ] {
+        let answer = client.ask(&question(1, name, kind)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
+    }
+    assert_eq!(resolver.seen(), []);
+    for (name, kind) in [
+        ("crm.acme.internal.", RecordType::A),
+        ("_https._tcp.crm.acme.internal.", RecordType::SRV),
+        ("any.open.example.", RecordType::AAAA),
+        ("7.2.0.192.in-addr.arpa.", RecordType::PTR),
+    ] {
+        let answer = client.ask(&question(1, name, kind)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{name}");
+    }
+    assert_eq!(resolver.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_to_clients_that_read_it_and_to_the_journal_once() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::under(&[resolver.address], STRICT).await;
+    let mut asked = question(1, "x.evil.example.", RecordType::A);
+    asked.set_edns(Edns::new());
+    for _ in 0..3 {
+        let answer = client.ask(&asked).await;
+        let told = format!("{:?}", answer.edns.unwrap().options());
+        // RFC 8914: option 15, code 18, and words.
+        assert!(told.contains("15") && told.contains(&format!("{:?}", b"\0\x12no request to x.evil.example").trim_end_matches(']').replace('[', "")), "{told}");
+    }
+    let due = client.asker.due(Instant::now());
+    assert_eq!((due.len(), due[0].questions, due[0].parent.as_str()), (1, 3, "evil.example"));
+    assert_eq!(due[0].judgement.verdict, Verdict::Deny);
+}
+
+#[tokio::test]
+async fn types_that_find_no_host_are_refused_and_never_leave() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::over_udp(&[resolver.address]).await;
+    for kind in [RecordType::TXT, RecordType::NULL, RecordType::DNSKEY, RecordType::NS, RecordType::Unknown(65000)] {
+        let answer = client.ask(&question(1, "a.example.", kind)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::Refused, "{kind}");
+    }
+    assert_eq!(resolver.seen(), []);
+}
+
+#[tokio::test]
+async fn random_labels_below_an_open_wildcard_stop_after_a_bounded_number_of_bytes() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::under(&[resolver.address], STRICT).await;
+    let letter = || char::from(b"abcdefghijklmnopqrstuvwxyz234567"[rand::random_range(0..32)]);
+    let mut refused = 0;
+    for number in 0..500 {
+        let label: String = (0..60).map(|_| letter()).collect();
+        let answer = client.ask(&question(number, &format!("{label}.open.example."), RecordType::A)).await;
+        refused += usize::from(answer.metadata.response_code == ResponseCode::Refused);
+    }
+    let carried = (500 - refused) * 60 * 5 / 8;
+    assert!((1000..=2048).contains(&carried), "{carried} bytes of the labels left");
+    assert_eq!(resolver.seen().len(), 500 - refused);
+}
+
+#[tokio::test]
+async fn without_a_policy_no_name_leaves() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let asker = super::Resolver::new(vec![resolver.address], Limits::default(), Policy::default());
+    let asker = asker.asker(&"bot".parse().unwrap());
+    let asked = question(1, "a.example.", RecordType::A).to_vec().unwrap();
+    let answer = asker.answer(&asked, Transport::Udp).await.unwrap();
+    assert_eq!(Message::from_vec(&answer).unwrap().metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(resolver.seen(), []);
+}
+
+#[tokio::test]
+async fn in_observe_mode_everything_leaves_and_what_would_not_is_recorded() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::under(&[resolver.address], &format!("mode: observe\n{STRICT}")).await;
+    client.ask(&question(1, "x.evil.example.", RecordType::A)).await;
+    client.ask(&question(2, "crm.acme.internal.", RecordType::TXT)).await;
+    assert_eq!(resolver.seen().len(), 2);
+    let due = client.asker.due(Instant::now());
+    assert_eq!(due.len(), 2);
+    assert!(due.iter().all(|record| record.judgement.verdict == Verdict::Allow));
+}
+
+#[tokio::test]
+async fn the_name_behind_an_address_is_remembered() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::over_udp(&[resolver.address]).await;
+    client.ask(&question(1, "CRM.acme.internal.", RecordType::A)).await;
+    assert_eq!(client.asker.names_of(ADDRESS.into()), ["crm.acme.internal".into()]);
+}
+
 /// A client and the forwarder it asks.
 struct Client {
+    asker: Arc<Asker>,
     socket: UdpSocket,
     _serving: JoinSet<io::Error>,
 }
 
 impl Client {
     async fn over_udp(resolvers: &[SocketAddr]) -> Self {
+        Self::under(resolvers, "").await
+    }
+
+    async fn under(resolvers: &[SocketAddr], policy: &str) -> Self {
         let server = UdpSocket::bind(LOOPBACK).await.unwrap();
         let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
         socket.connect(server.local_addr().unwrap()).await.unwrap();
         let mut serving = JoinSet::new();
-        serving.spawn(serve_udp(server, Arc::new(forwarder(resolvers))));
-        Self { socket, _serving: serving }
+        let asker = Arc::new(asker(resolvers, policy));
+        serving.spawn(serve_udp(server, Arc::clone(&asker)));
+        Self { asker, socket, _serving: serving }
     }
 
     async fn ask(&self, message: &Message) -> Message {
@@ -201,8 +334,18 @@ impl Client {
     }
 }
 
-fn forwarder(resolvers: &[SocketAddr]) -> Forwarder {
-    Forwarder { try_timeout: Duration::from_millis(300), ..Forwarder::new(resolvers.to_vec()) }
+fn asker(resolvers: &[SocketAddr], policy: &str) -> Asker {
+    let text = format!("version: 1\n{policy}");
+    let compiled: Box<dyn Judge> = Box::new(policy::Policy::compile(&[("test".into(), text)]).unwrap());
+    let running: Policy = Arc::new(ArcSwapOption::from_pointee(compiled));
+    let forwarder = Forwarder {
+        resolvers: resolvers.to_vec(),
+        limits: Limits::default(),
+        policy: running,
+        try_timeout: Duration::from_millis(300),
+        slots: Semaphore::new(MAX_UNDER_WAY),
+    };
+    Asker::new("bot".parse().unwrap(), Arc::new(forwarder))
 }
 
 #[derive(Clone, Copy, PartialEq)]

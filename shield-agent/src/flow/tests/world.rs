@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use shield_common::original::Original;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 
+use crate::dns::limits::Limits;
 use crate::flow::accept::Originals;
 use crate::ipc::fds;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
@@ -69,6 +70,7 @@ impl World {
             upstream_roots: vec![root.to_vec()],
             connect_timeout: Duration::from_secs(5),
             resolvers: vec![],
+            names: Limits::default(),
             own_addresses: vec![],
             hold_wait: Duration::from_secs(30),
             max_body: MAX_BODY,
