@@ -126,10 +126,7 @@ pub async fn serve_udp(socket: UdpSocket, asker: Arc<Asker>) -> io::Error {
 ///
 /// # Errors
 /// When the connection fails.
-pub async fn serve_tcp(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    asker: &Asker,
-) -> io::Result<()> {
+pub async fn serve_tcp(mut client: impl AsyncRead + AsyncWrite + Unpin, asker: &Asker) -> io::Result<()> {
     loop {
         let question = match timeout(IDLE, read_framed(&mut client)).await {
             Ok(Ok(question)) => question,

@@ -35,7 +35,8 @@ pub(super) fn section(reader: &Reader, fields: &Fields<'_>) -> DnsConfig {
     number(reader, &section, "max_labels", &mut limits.max_labels, 1..=127);
     number(reader, &section, "questions_per_second", &mut limits.questions_per_second, 1..=1_000_000);
     number(reader, &section, "new_names_per_minute", &mut limits.new_names_per_minute, 1..=1_000_000);
-    if let Some(size) = section.get("new_bytes_per_minute").and_then(|node| Some((node, reader.size(node)?))) {
+    if let Some(size) = section.get("new_bytes_per_minute").and_then(|node| Some((node, reader.size(node)?)))
+    {
         let (node, size) = size;
         match u32::try_from(size) {
             Ok(size @ 1..) => limits.new_bytes_per_minute = size,
@@ -65,7 +66,9 @@ fn record_type(reader: &Reader, node: &Node) -> Option<u16> {
     let text = reader.text(node)?;
     match RecordType::from_str(text) {
         // Transfers and ANY are never forwarded, and OPT is no question.
-        Ok(kind) if !matches!(kind, RecordType::ANY | RecordType::AXFR | RecordType::IXFR | RecordType::OPT) => {
+        Ok(kind)
+            if !matches!(kind, RecordType::ANY | RecordType::AXFR | RecordType::IXFR | RecordType::OPT) =>
+        {
             Some(kind.into())
         }
         _ => {
@@ -103,7 +106,10 @@ mod tests {
         let text = "dns: { types: [A, TXT], max_name: 100, max_label: 40, max_labels: 8, questions_per_second: 5, \
                     new_names_per_minute: 7, new_bytes_per_minute: 1KiB }";
         let limits = Config::parse("f", text).unwrap().dns.limits;
-        assert_eq!((&limits.types[..], limits.max_name, limits.max_label, limits.max_labels), (&[1, 16][..], 100, 40, 8));
+        assert_eq!(
+            (&limits.types[..], limits.max_name, limits.max_label, limits.max_labels),
+            (&[1, 16][..], 100, 40, 8)
+        );
         let paces = (limits.questions_per_second, limits.new_names_per_minute, limits.new_bytes_per_minute);
         assert_eq!(paces, (5, 7, 1024));
 

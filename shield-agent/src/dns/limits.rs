@@ -117,7 +117,9 @@ mod tests {
             "internal-k8s-default-payments-0123456789-1234567890.us-east-1.elb.amazonaws.com",
             "docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56.r2.cloudflarestorage.com",
             "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi.ipfs.dweb.link",
-            &format!("{access_point}.vpce-0123456789abcdef0-abcdefgh-us-east-1a.s3.ap-southeast-1.vpce.amazonaws.com"),
+            &format!(
+                "{access_point}.vpce-0123456789abcdef0-abcdefgh-us-east-1a.s3.ap-southeast-1.vpce.amazonaws.com"
+            ),
             &format!("{}.s3.dualstack.us-west-2.amazonaws.com", "b".repeat(63)),
         ] {
             assert_eq!(Limits::default().exceeded(RecordType::A, name), None, "{name}");

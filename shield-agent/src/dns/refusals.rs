@@ -35,12 +35,19 @@ struct Counted {
 impl Refusals {
     /// Counts a question that was refused, or would have been.
     pub(super) fn add(&mut self, name: &str, kind: String, judgement: Judgement) {
-        let told = if judgement.rule.is_some() { format!("{:?}", judgement.rule) } else { judgement.why.clone() };
+        let told =
+            if judgement.rule.is_some() { format!("{:?}", judgement.rule) } else { judgement.why.clone() };
         let mut key = (parent(name).to_owned(), told);
         if self.0.len() >= TOLD_APART && !self.0.contains_key(&key) {
             key = (OTHERS.to_owned(), String::new());
         }
-        let new = || Counted { questions: 0, name: String::new(), kind: String::new(), judgement: judgement.clone(), recorded: None };
+        let new = || Counted {
+            questions: 0,
+            name: String::new(),
+            kind: String::new(),
+            judgement: judgement.clone(),
+            recorded: None,
+        };
         let counted = self.0.entry(key).or_insert_with(new);
         if counted.questions == 0 {
             (counted.name, counted.kind, counted.judgement) = (name.to_owned(), kind, judgement);

@@ -55,7 +55,8 @@ impl Remembered {
         let last = |known: &[Known]| known.iter().map(|known| known.until).max();
         self.0.retain(|_, known| last(known).is_some_and(|until| until > now));
         if self.0.len() >= ADDRESSES
-            && let Some(first) = self.0.iter().min_by_key(|(_, known)| last(known)).map(|(address, _)| *address)
+            && let Some(first) =
+                self.0.iter().min_by_key(|(_, known)| last(known)).map(|(address, _)| *address)
         {
             self.0.remove(&first);
         }

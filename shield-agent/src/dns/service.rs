@@ -39,7 +39,8 @@ fn strip(record: &mut SVCB) -> bool {
             keys.retain(|key| left.contains(key));
         }
     }
-    params.retain(|(_, value)| !matches!(value, SvcParamValue::Mandatory(Mandatory(keys)) if keys.is_empty()));
+    params
+        .retain(|(_, value)| !matches!(value, SvcParamValue::Mandatory(Mandatory(keys)) if keys.is_empty()));
     true
 }
 
@@ -73,7 +74,10 @@ mod tests {
     }
 
     fn hint() -> (SvcParamKey, SvcParamValue) {
-        (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![std::net::Ipv4Addr::new(192, 0, 2, 7).into()])))
+        (
+            SvcParamKey::Ipv4Hint,
+            SvcParamValue::Ipv4Hint(IpHint(vec![std::net::Ipv4Addr::new(192, 0, 2, 7).into()])),
+        )
     }
 
     #[test]
@@ -83,7 +87,10 @@ mod tests {
         for (before, after) in [
             (vec![alpn(&["h3", "h3-29", "h2"]), port(), hint(), ech()], vec![alpn(&["h2"]), port(), hint()]),
             (vec![alpn(&["h3"]), hint()], vec![hint()]),
-            (vec![mandatory(&[alpn_key, ech_key]), alpn(&["h2"]), ech()], vec![mandatory(&[alpn_key]), alpn(&["h2"])]),
+            (
+                vec![mandatory(&[alpn_key, ech_key]), alpn(&["h2"]), ech()],
+                vec![mandatory(&[alpn_key]), alpn(&["h2"])],
+            ),
             (vec![mandatory(&[ech_key]), ech()], vec![]),
             (vec![alpn(&["h2"]), none.clone(), hint()], vec![alpn(&["h2"]), none.clone(), hint()]),
         ] {

@@ -189,7 +189,8 @@ async fn when_too_many_are_under_way_the_next_fails_at_once() {
     assert_eq!(silent.seen(), []);
 }
 
-const STRICT: &str = "defaults: { unknown_host: deny }\nhosts: { known: [crm.acme.internal, '*.open.example', 192.0.2.7] }\n";
+const STRICT: &str =
+    "defaults: { unknown_host: deny }\nhosts: { known: [crm.acme.internal, '*.open.example', 192.0.2.7] }\n";
 
 #[tokio::test]
 async fn a_name_no_request_may_go_to_is_answered_here_and_never_leaves() {
@@ -235,7 +236,15 @@ async fn a_refusal_says_why_to_clients_that_read_it_and_to_the_journal_once() {
         let answer = client.ask(&asked).await;
         let told = format!("{:?}", answer.edns.unwrap().options());
         // RFC 8914: option 15, code 18, and words.
-        assert!(told.contains("15") && told.contains(&format!("{:?}", b"\0\x12no request to x.evil.example").trim_end_matches(']').replace('[', "")), "{told}");
+        assert!(
+            told.contains("15")
+                && told.contains(
+                    &format!("{:?}", b"\0\x12no request to x.evil.example")
+                        .trim_end_matches(']')
+                        .replace('[', "")
+                ),
+            "{told}"
+        );
     }
     let due = client.asker.due(Instant::now());
     assert_eq!((due.len(), due[0].questions, due[0].parent.as_str()), (1, 3, "evil.example"));
@@ -246,7 +255,9 @@ async fn a_refusal_says_why_to_clients_that_read_it_and_to_the_journal_once() {
 async fn types_that_find_no_host_are_refused_and_never_leave() {
     let resolver = Resolver::start(Behaviour::Answer).await;
     let client = Client::over_udp(&[resolver.address]).await;
-    for kind in [RecordType::TXT, RecordType::NULL, RecordType::DNSKEY, RecordType::NS, RecordType::Unknown(65000)] {
+    for kind in
+        [RecordType::TXT, RecordType::NULL, RecordType::DNSKEY, RecordType::NS, RecordType::Unknown(65000)]
+    {
         let answer = client.ask(&question(1, "a.example.", kind)).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::Refused, "{kind}");
     }

@@ -57,7 +57,9 @@ fn many_parents_do_not_add_up_to_more_than_ten() {
     let (limits, now) = (Limits { questions_per_second: 10_000, ..Limits::default() }, Instant::now());
     let mut meter = Meter::new(&limits, now);
     // Neither one domain for each name nor names that are domains themselves.
-    let name = |number: usize| if number % 2 == 0 { format!("x.d{number}.example") } else { format!("h{number}.internal") };
+    let name = |number: usize| {
+        if number % 2 == 0 { format!("x.d{number}.example") } else { format!("h{number}.internal") }
+    };
     let (passed, why) = until_refused(&mut meter, &limits, now, name);
     assert_eq!(passed.len(), 1000);
     assert!(why.contains("1000 new names a minute in all"), "{why}");
@@ -67,8 +69,12 @@ fn many_parents_do_not_add_up_to_more_than_ten() {
 fn labels_that_were_seen_still_count_for_their_order() {
     let (limits, now) = (Limits { new_names_per_minute: 100_000, ..Limits::default() }, Instant::now());
     let mut meter = Meter::new(&limits, now);
-    let digit = |number: usize, place: u32| char::from(b'a' + u8::try_from(number / 26usize.pow(place) % 26).unwrap());
-    let name = |number: usize| format!("{}.{}.{}.acme.internal", digit(number, 0), digit(number, 1), digit(number, 2));
+    let digit = |number: usize, place: u32| {
+        char::from(b'a' + u8::try_from(number / 26usize.pow(place) % 26).unwrap())
+    };
+    let name = |number: usize| {
+        format!("{}.{}.{}.acme.internal", digit(number, 0), digit(number, 1), digit(number, 2))
+    };
     let (passed, why) = until_refused(&mut meter, &limits, now, name);
     assert!(why.contains("dns.new_bytes_per_minute"), "{why}");
     // Each of these names says 14 bits.

@@ -19,6 +19,12 @@ fn said(asked: &Question, change: impl FnOnce(&mut Message)) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+fn holding(records: Vec<Record>) -> impl FnOnce(&mut Message) {
+    |message| {
+        message.add_answers(records);
+    }
+}
+
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
@@ -33,8 +39,10 @@ fn alias(owner: &str, target: &str) -> Record {
 
 /// Aliases `n0` → `n1` → … and an address at the end.
 fn chain(aliases: usize) -> Vec<Record> {
-    let step = |number: usize| if number == 0 { "a.example.".to_owned() } else { format!("n{number}.example.") };
-    let mut records: Vec<Record> = (0..aliases).map(|number| alias(&step(number), &step(number + 1))).collect();
+    let step =
+        |number: usize| if number == 0 { "a.example.".to_owned() } else { format!("n{number}.example.") };
+    let mut records: Vec<Record> =
+        (0..aliases).map(|number| alias(&step(number), &step(number + 1))).collect();
     records.push(address(&step(aliases)));
     // In whatever order they come.
     records.reverse();
@@ -44,13 +52,13 @@ fn chain(aliases: usize) -> Vec<Record> {
 #[test]
 fn eight_aliases_are_followed_and_nine_are_not() {
     let asked = asked(RecordType::A);
-    let kept = read(&asked, ID, &said(&asked, |answer| { answer.add_answers(chain(8))); }).unwrap();
+    let kept = read(&asked, ID, &said(&asked, holding(chain(8)))).unwrap();
     let message = Message::from_vec(&kept.message).unwrap();
     assert_eq!((message.answers.len(), addresses(&message)), (9, vec![ADDRESS]));
     assert_eq!(message.metadata.id, 1);
     assert_eq!(kept.addresses, [(ADDRESS.into(), 30)]);
     for records in [chain(9), vec![alias("a.example.", "a.example.")]] {
-        let refused = read(&asked, ID, &said(&asked, |answer| { answer.add_answers(records)); });
+        let refused = read(&asked, ID, &said(&asked, holding(records)));
         assert_eq!(refused.unwrap_err(), NoAnswer::Unusable("it has too many aliases"));
     }
 }
@@ -61,7 +69,11 @@ fn what_does_not_answer_the_question_is_left_out() {
     let soa = RData::SOA(SOA::new(name("ns.example."), name("root.example."), 1, 2, 3, 4, 5));
     let message = said(&asked, |answer| {
         answer.add_answers([address("other.example."), address("a.EXAMPLE."), record_of_text("a.example.")]);
-        answer.add_authority(Record::from_rdata(name("example."), 30, RData::NS(rdata::NS(name("ns.example.")))));
+        answer.add_authority(Record::from_rdata(
+            name("example."),
+            30,
+            RData::NS(rdata::NS(name("ns.example."))),
+        ));
         answer.add_authority(Record::from_rdata(name("example."), 30, soa));
         answer.add_additional(address("ns.example."));
         answer.metadata.authentic_data = true;
@@ -81,13 +93,13 @@ fn record_of_text(owner: &str) -> Record {
 #[test]
 fn too_many_records_and_broken_ones_are_no_answer() {
     let asked = asked(RecordType::A);
-    let many = said(&asked, |answer| { answer.add_answers(vec![address("a.example."); 513]); });
+    let many = said(&asked, holding(vec![address("a.example."); 513]));
     assert_eq!(read(&asked, ID, &many).unwrap_err(), NoAnswer::Unusable("it has too many records"));
-    let mut broken = said(&asked, |answer| { answer.add_answer(address("a.example.")); });
+    let mut broken = said(&asked, holding(vec![address("a.example.")]));
     broken.truncate(broken.len() - 1);
     assert_eq!(read(&asked, ID, &broken).unwrap_err(), NoAnswer::Unusable("it cannot be read"));
     // Names that point at themselves and at each other.
-    let mut looping = said(&asked, |answer| { answer.add_answer(address("b.example.")); });
+    let mut looping = said(&asked, holding(vec![address("b.example.")]));
     let owner = looping.len() - 4 - 10 - 2;
     for pointer in [owner, owner + 2, looping.len() - 2] {
         looping[owner..owner + 2].copy_from_slice(&(0xc000 | u16::try_from(pointer).unwrap()).to_be_bytes());

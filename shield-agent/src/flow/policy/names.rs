@@ -54,12 +54,17 @@ mod tests {
     use super::*;
     use crate::flow::judge::Judge as _;
 
-    const STRICT: &str = "defaults: { unknown_host: deny }\nhosts: { known: [known.example, '*.acme.internal'] }\n";
+    const STRICT: &str =
+        "defaults: { unknown_host: deny }\nhosts: { known: [known.example, '*.acme.internal'] }\n";
 
     fn judged(policy: &str, agent: &str, host: &str) -> Judgement {
         let text = format!("version: 1\n{policy}");
         let policy = Policy::compile(&[("test".to_owned(), text)]).unwrap();
-        policy.name(&NameAsked { agent: &agent.parse().unwrap(), host, now: "2026-06-01T00:00:00Z".parse().unwrap() })
+        policy.name(&NameAsked {
+            agent: &agent.parse().unwrap(),
+            host,
+            now: "2026-06-01T00:00:00Z".parse().unwrap(),
+        })
     }
 
     fn leaves(policy: &str, host: &str) -> bool {
@@ -84,7 +89,10 @@ mod tests {
             assert_eq!(leaves(STRICT, host), expected, "{host}");
         }
         let why = judged(STRICT, "bot", "evil.example");
-        assert_eq!((why.why.as_str(), why.rule), ("no request to evil.example could pass: defaults.unknown_host", None));
+        assert_eq!(
+            (why.why.as_str(), why.rule),
+            ("no request to evil.example could pass: defaults.unknown_host", None)
+        );
         let closed = "defaults: { unmatched: deny }\n";
         assert!(!leaves(closed, "a.example"));
     }
@@ -106,7 +114,10 @@ mod tests {
             let policy = format!("{STRICT}rules:\n{}", rule("r", verdict, test));
             assert_eq!(leaves(&policy, "evil.example"), expected, "{verdict} {test}");
         }
-        let held = format!("defaults: {{ unmatched: deny }}\nrules:\n{}", rule("r", "hold", "match: { method: [POST] }"));
+        let held = format!(
+            "defaults: {{ unmatched: deny }}\nrules:\n{}",
+            rule("r", "hold", "match: { method: [POST] }")
+        );
         assert!(leaves(&held, "a.example"), "without strange hosts, whatever can be held can be asked for");
     }
 
@@ -153,7 +164,8 @@ mod tests {
     fn in_observe_mode_every_name_leaves_and_it_is_said_which_would_not() {
         let observed = judged(&format!("mode: observe\n{STRICT}"), "bot", "evil.example");
         assert_eq!((observed.verdict, observed.observed.len()), (Verdict::Allow, 1));
-        let policy = Policy::compile(&[("test".to_owned(), "version: 1\nmode: observe\n".to_owned())]).unwrap();
+        let policy =
+            Policy::compile(&[("test".to_owned(), "version: 1\nmode: observe\n".to_owned())]).unwrap();
         assert_eq!(policy.beyond_limits("too much".into()).verdict, Verdict::Allow);
     }
 }

@@ -50,8 +50,8 @@ impl Judge for Plain {
         judgement(verdict)
     }
 
-    fn name(&self, _asked: &NameAsked<'_>) -> Judgement {
-        judgement(Verdict::Allow)
+    fn name(&self, asked: &NameAsked<'_>) -> Judgement {
+        judgement(if asked.host.ends_with(".denied.example") { Verdict::Deny } else { Verdict::Allow })
     }
 
     fn beyond_limits(&self, _why: String) -> Judgement {
