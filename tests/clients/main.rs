@@ -4,3 +4,5 @@
 mod attached;
 mod git;
 mod http;
+mod names;
+mod quic;

@@ -23,7 +23,7 @@ impl Policy {
         if default != Verdict::Deny || rules.iter().any(|rule| opens(rule, known)) {
             return self.judgement(Verdict::Allow, None, String::new());
         }
-        let why = format!("no request to {host} could pass: defaults.{key}");
+        let why = format!("no request to this host could pass: defaults.{key}");
         self.judgement(Verdict::Deny, None, why)
     }
 
@@ -91,7 +91,7 @@ mod tests {
         let why = judged(STRICT, "bot", "evil.example");
         assert_eq!(
             (why.why.as_str(), why.rule),
-            ("no request to evil.example could pass: defaults.unknown_host", None)
+            ("no request to this host could pass: defaults.unknown_host", None)
         );
         let closed = "defaults: { unmatched: deny }\n";
         assert!(!leaves(closed, "a.example"));
