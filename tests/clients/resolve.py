@@ -24,12 +24,13 @@ def with_c_ares(name):
     import pycares
 
     answers = []
-    with pycares.Channel(timeout=2, tries=2) as channel:
-        # Only the addresses of version 4: the name has no others.
-        channel.getaddrinfo(
-            name, 443, family=socket.AF_INET, type=socket.SOCK_STREAM, callback=lambda found, error: answers.append((found, error))
-        )
-        channel.wait()
+    channel = pycares.Channel(timeout=2, tries=2)
+    # The name has addresses of version 4 only.
+    channel.getaddrinfo(
+        name, 443, family=socket.AF_INET, callback=lambda found, error: answers.append((found, error))
+    )
+    channel.wait()
+    channel.close()
     found, error = answers[0]
     if error is not None:
         raise OSError(pycares.errno.strerror(error))
