@@ -53,7 +53,7 @@ fn musl_in_a_static_program() -> Result<()> {
     check(|site| {
         let (source, program) = (site.place("resolve.c"), site.place("resolve"));
         let mut compile = Command::new("musl-gcc");
-        if compile.args(["-static", "-o", &program, &source]).status().is_err() {
+        if compile.args(["-static", "-Wall", "-o", &program, &source]).status().is_err() {
             eprintln!("skipped: this host has no musl-gcc");
             return Ok(None);
         }

@@ -1,6 +1,6 @@
 """One request by a client that speaks QUIC: prints what became of it.
 
-Usage: quic.py aioquic HOST | curl-h3 URL | curl-h3-only URL
+Usage: quic.py aioquic HOST | h3-only URL | h3-first URL
 """
 
 import asyncio
@@ -12,40 +12,39 @@ def with_aioquic(host):
     from aioquic.asyncio.protocol import QuicConnectionProtocol
     from aioquic.quic.configuration import QuicConfiguration
 
-    refusals = asyncio.Queue()
+    async def outcome():
+        ended = asyncio.get_running_loop().create_future()
 
-    class Protocol(QuicConnectionProtocol):
-        def error_received(self, error):
-            refusals.put_nowait(error)
+        class Protocol(QuicConnectionProtocol):
+            # By itself the library does not look at what the socket reports.
+            def error_received(self, error):
+                if not ended.done():
+                    ended.set_result(type(error).__name__)
 
-    async def handshake():
-        configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"])
-        async with connect(host, 443, configuration=configuration, create_protocol=Protocol):
-            return "connected"
+        async def handshake():
+            configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"])
+            async with connect(host, 443, configuration=configuration, create_protocol=Protocol):
+                ended.set_result("connected")
 
-    async def first():
-        outcomes = {asyncio.ensure_future(handshake()), asyncio.ensure_future(refusals.get())}
-        done, _ = await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
-        return repr(done.pop().result())
+        trying = asyncio.ensure_future(handshake())
+        told = await ended
+        trying.cancel()
+        await asyncio.gather(trying, return_exceptions=True)
+        return told
 
-    print(asyncio.run(first()), flush=True)
+    return asyncio.run(outcome())
 
 
 def with_curl(version, url):
-    from curl_cffi import requests
+    from curl_cffi import CurlHttpVersion, requests
 
     try:
         answer = requests.get(url, http_version=version, timeout=30)
-        print(answer.status_code, {1: "HTTP/1.0", 2: "HTTP/1.1", 3: "HTTP/2", 30: "HTTP/3"}.get(answer.http_version))
-    except requests.errors.RequestsError as error:
-        print("error", error.code, error)
+    except requests.exceptions.RequestException as error:
+        return f"error {int(error.code)}"
+    return f"{answer.status_code} {CurlHttpVersion(answer.http_version).name}"
 
 
-import time
-started = time.monotonic()
 client, target = sys.argv[1:]
-if client == "aioquic":
-    with_aioquic(target)
-else:
-    with_curl({"curl-h3": "v3", "curl-h3-only": "v3only"}[client], target)
-print(round(time.monotonic() - started, 3))
+versions = {"h3-only": "v3only", "h3-first": "v3"}
+print(with_aioquic(target) if client == "aioquic" else with_curl(versions[client], target))

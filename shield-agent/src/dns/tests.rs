@@ -239,9 +239,7 @@ async fn a_refusal_says_why_to_clients_that_read_it_and_to_the_journal_once() {
         assert!(
             told.contains("15")
                 && told.contains(
-                    &format!("{:?}", b"\0\x12no request to this host")
-                        .trim_end_matches(']')
-                        .replace('[', "")
+                    &format!("{:?}", b"\0\x12no request to this host").trim_end_matches(']').replace('[', "")
                 ),
             "{told}"
         );
