@@ -1,6 +1,7 @@
 //! Answers of a resolver that wishes us ill.
 
-use hickory_proto::rr::rdata::{CNAME, SOA};
+use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{CNAME, HTTPS, SOA};
 
 use super::*;
 use crate::dns::answer::{NoAnswer, read};
@@ -122,5 +123,49 @@ fn codes_we_do_not_know_are_failures() {
         });
         let kept = Message::from_vec(&read(&asked, ID, &message).unwrap().message).unwrap();
         assert_eq!(kept.metadata.response_code, told);
+    }
+}
+
+/// A measurement, run by hand: `cargo test --release -p shield-agent --lib -- --ignored --nocapture hostile`.
+#[test]
+#[ignore = "a measurement"]
+fn what_the_longest_answers_cost() {
+    let asked = asked(RecordType::HTTPS);
+    let long = |number: u32| name(&format!("{}{number}.example.", "x.".repeat(110)));
+    let records = |count: u32, data: &dyn Fn(u32) -> RData| -> Vec<u8> {
+        let record = |number| Record::from_rdata(long(number), 30, data(number));
+        said(&asked, holding((0..count).map(record).collect()))
+    };
+    let key = |number: u16| {
+        let value = SvcParamValue::Unknown(hickory_proto::rr::rdata::svcb::Unknown(vec![0; 60]));
+        (SvcParamKey::from(number), value)
+    };
+    let service = |_| RData::HTTPS(HTTPS(SVCB::new(1, name("a.example."), (10..110).map(key).collect())));
+    let mut too_many = records(512, &|number| RData::CNAME(CNAME(long(number + 1))));
+    too_many[7] = 1;
+    too_many.resize(65_535, 0xc0);
+    let mut pointers = said(&asked, |_| {});
+    pointers[6..8].copy_from_slice(&512u16.to_be_bytes());
+    let mut before = 12;
+    for number in 0..512 {
+        // Each name is a label and the name before it, as far as names may be long.
+        let place = u16::try_from(pointers.len()).unwrap();
+        pointers.extend([1, b'x']);
+        pointers.extend((before | 0xc000_u16).to_be_bytes());
+        pointers.extend([0, 5, 0, 1, 0, 0, 0, 30, 0, 100]);
+        // An alias as long, label by label.
+        pointers.extend([1, b'y'].repeat(49));
+        pointers.extend([0xc0, 12]);
+        before = if number % 100 == 99 || place > 0x3f00 { 12 } else { place };
+    }
+    for (what, message) in [
+        ("long aliases", records(120, &|number| RData::CNAME(CNAME(long(number + 1))))),
+        ("services with a hundred keys", records(8, &service)),
+        ("more records than it says", too_many),
+        ("names of pointers", pointers),
+    ] {
+        let began = Instant::now();
+        let kept = (0..100).filter(|_| read(&asked, ID, &message).is_ok()).count();
+        println!("{what}: {} bytes, {:?} each, {kept} of 100 kept", message.len(), began.elapsed() / 100);
     }
 }
