@@ -130,6 +130,32 @@ for payload in [b"GET / HTTP/1.1\r\n\r\n", b"\xc3" + os.urandom(1199), os.urando
     Ok(())
 }
 
+// D3.
+#[test]
+fn dns_over_tls_and_https_fall_under_policy_like_any_connection() -> Result<()> {
+    let site = Site::new()?;
+    let server = site.deployment.origin.address.to_string();
+    let at = format!("@{server}");
+    let dig =
+        |how: &str| site.run(&["dig", how, "+time=10", "+tries=1", "+retry=0", &at, "crm.acme.internal"]);
+    for how in ["+tls", "+https", "+https-get"] {
+        let told = dig(how);
+        ensure!(told.is_err(), "{how} was answered: {told:?}");
+    }
+    let url = format!("https://{server}/dns-query?dns=AAABAAABAAAAAAAAAWEAAAEAAQ");
+    let told = site.run(&["curl", "--silent", "--insecure", "--write-out", " %{http_code}", &url])?;
+    ensure!(told.ends_with(" 403") && told.contains("unknown_host"), "told {told}");
+    let origin = &site.deployment.origin;
+    ensure!(origin.connections() == 0 && site.asked().is_empty(), "something arrived: {:?}", site.asked());
+    let judged = site.journal("exchange.judged")?;
+    let refused = |port: u16| {
+        let of_port = judged.iter().filter(|record| record["body"]["destination"]["port"] == port);
+        of_port.filter(|record| record["verdict"] == "deny").count()
+    };
+    ensure!(refused(853) == 1 && refused(443) == 3, "recorded: {judged:?}");
+    Ok(())
+}
+
 #[test]
 fn records_of_services_come_without_hidden_names_and_http_3() -> Result<()> {
     let site = Site::new()?;

@@ -84,7 +84,7 @@ impl Asker {
         let now = jiff::Timestamp::now();
         let judged = match question.host() {
             Some(host) => policy.name(&NameAsked { agent: &self.agent, host: &host, now }),
-            None => policy.beyond_limits("the name is no address".to_owned()),
+            None => policy.beyond_limits("it names no host".to_owned()),
         };
         self.apply(question, judged, ResponseCode::NXDomain)?;
         match self.weigh(question) {

@@ -77,14 +77,13 @@ impl Question {
         }
         let mut lower = query.clone();
         lower.set_name(query.name().to_lowercase());
-        let Ok(name) = host::canonical(&lower.name().to_ascii()) else {
-            return Err(refusal(&read.metadata, ResponseCode::NXDomain));
-        };
-        let (metadata, edns, name) = (read.metadata, read.edns, name.into());
+        let name = lower.name().to_ascii();
+        let name = name.strip_suffix('.').unwrap_or(&name).into();
+        let (metadata, edns) = (read.metadata, read.edns);
         Ok(Self { metadata, query: lower, spelled: query, edns, name })
     }
 
-    /// The name that is asked for, in canonical form.
+    /// The name that is asked for, in lower case and without the dot at its end.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -99,7 +98,7 @@ impl Question {
         &self.query
     }
 
-    /// The host this is about, as policy names hosts; `None` when it is about none.
+    /// The host this is about, as policy names hosts; `None` when it is about none, such as names of other letters.
     pub(super) fn host(&self) -> Option<String> {
         let kind = self.kind();
         if kind == RecordType::PTR {
@@ -114,7 +113,7 @@ impl Question {
         {
             host = rest;
         }
-        Some(host.to_owned())
+        host::canonical(host).ok()
     }
 
     /// The question as it leaves the host, under an id of our own: name and type.

@@ -1,6 +1,6 @@
 //! Answers of a resolver that wishes us ill.
 
-use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::svcb::{Alpn, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{CNAME, HTTPS, SOA};
 
 use super::*;
@@ -89,6 +89,51 @@ fn what_does_not_answer_the_question_is_left_out() {
 
 fn record_of_text(owner: &str) -> Record {
     Record::from_rdata(name(owner), 30, RData::TXT(rdata::TXT::new(vec!["x".into()])))
+}
+
+#[test]
+fn a_service_that_speaks_http_3_only_is_left_out_of_its_answer() {
+    let asked = asked(RecordType::HTTPS);
+    let service = |protocols: &[&str]| {
+        let protocols = Alpn(protocols.iter().map(ToString::to_string).collect());
+        let params = vec![
+            (SvcParamKey::Alpn, SvcParamValue::Alpn(protocols)),
+            (SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn),
+        ];
+        Record::from_rdata(name("a.example."), 30, RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params))))
+    };
+    let message = said(&asked, holding(vec![service(&["h3"]), service(&["h2", "h3"])]));
+    let kept = Message::from_vec(&read(&asked, ID, &message).unwrap().message).unwrap();
+    assert_eq!(kept.answers, [service(&["h2"])]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_resolver_says_is_dropped_or_written_anew(
+        changes in proptest::collection::vec((proptest::prelude::any::<usize>(), proptest::prelude::any::<u8>()), 0..40),
+        aliases in 0..12usize,
+    ) {
+        let asked = asked(RecordType::A);
+        let mut message = said(&asked, holding(chain(aliases)));
+        // Past the question, or it would be a stray.
+        let start = 12 + 11 + 4;
+        let length = message.len() - start;
+        for (place, value) in changes {
+            message[start + place % length] = value;
+        }
+        if let Ok(answer) = read(&asked, ID, &message) {
+            let kept = Message::from_vec(&answer.message).unwrap();
+            proptest::prop_assert!(kept.answers.len() <= message.len() / 12 && kept.additionals.is_empty());
+        }
+    }
+
+    #[test]
+    fn whatever_an_agent_sends_is_a_question_or_is_refused(message in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+        if let Ok(question) = Question::read(&message) {
+            question.host();
+            proptest::prop_assert!(question.forwarded(1).is_some());
+        }
+    }
 }
 
 #[test]
