@@ -42,7 +42,7 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
     {
         Ok(Accepted::Flow(flow)) => flow,
         Ok(Accepted::Probe) => return accept::answer_probe(socket, &gate.agent).await,
-        Ok(Accepted::Dns) => return services::answer_dns(&services, socket).await,
+        Ok(Accepted::Dns) => return services::answer_dns(&services, &gate.agent, socket).await,
         Err(error) => return accept::turn_away(socket, &gate.agent, &error),
     };
     let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;

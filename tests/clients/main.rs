@@ -5,3 +5,5 @@ mod attached;
 mod git;
 mod http;
 mod namespaces;
+mod names;
+mod quic;

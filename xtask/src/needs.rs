@@ -43,6 +43,8 @@ pub(crate) fn for_test() -> Result<()> {
         RUST_COMPONENTS,
         IP,
         CURL,
+        DIG,
+        MUSL,
         NODE,
         PYTHON,
         PYTHON_CLIENTS,
@@ -85,6 +87,18 @@ const CURL: Need = Need {
     present: || has("curl"),
     from: Source::Packages(&["curl"]),
 };
+const DIG: Need = Need {
+    what: "dig",
+    why: "a resolver we gate",
+    present: || has("dig"),
+    from: Source::Packages(&["bind9-dnsutils"]),
+};
+const MUSL: Need = Need {
+    what: "musl-gcc",
+    why: "builds a static program that resolves names in its own way",
+    present: || has("musl-gcc"),
+    from: Source::Packages(&["musl-tools"]),
+};
 const NODE: Need = Need {
     what: "Node.js",
     why: "a client we gate",
@@ -98,9 +112,9 @@ const PYTHON: Need = Need {
     from: Source::Packages(&["python3", "python3-venv"]),
 };
 const PYTHON_CLIENTS: Need = Need {
-    what: "requests and httpx, in an environment under target/",
+    what: "Python packages, in an environment under target/",
     why: "clients we gate",
-    present: || project::python_environment().join("complete").exists(),
+    present: has_python_clients,
     from: Source::Steps(python_clients),
 };
 const NPM: Need = Need {
@@ -196,7 +210,15 @@ fn python_clients() -> Result<()> {
         pip,
         &["install", "--quiet", "--disable-pip-version-check", "-r", "tests/clients/requirements.txt"],
     ))?;
-    std::fs::write(place.join("complete"), "").context("cannot mark the environment complete")
+    std::fs::write(place.join("complete"), PYTHON_PACKAGES).context("cannot mark the environment complete")
+}
+
+/// What is installed, kept beside it to see when something else is wanted.
+const PYTHON_PACKAGES: &str = include_str!("../../tests/clients/requirements.txt");
+
+fn has_python_clients() -> bool {
+    let installed = std::fs::read_to_string(project::python_environment().join("complete"));
+    installed.is_ok_and(|installed| installed == PYTHON_PACKAGES)
 }
 
 /// The system's own Python where there is one: a user's may lie in a home an agent cannot enter.

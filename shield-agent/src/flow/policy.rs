@@ -13,6 +13,7 @@ pub mod inline;
 mod json;
 mod judge;
 mod matcher;
+mod names;
 mod path;
 mod read;
 mod rule;

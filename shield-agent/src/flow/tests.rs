@@ -3,6 +3,7 @@
 
 mod forwarding;
 mod holding;
+mod naming;
 mod opening;
 mod recording;
 mod shapes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::limits::Limits;
 use crate::names::AgentName;
 
 /// From the supervisor to the worker. File descriptors travel with `AddGate`, in the order its fields name them.
@@ -63,6 +64,8 @@ pub struct WorkerConfig {
     pub connect_timeout: Duration,
     /// Resolvers DNS questions are forwarded to.
     pub resolvers: Vec<SocketAddr>,
+    /// Which of them, and how many.
+    pub names: Limits,
     /// Addresses nothing may be forwarded to: our console, metrics and listeners.
     pub own_addresses: Vec<SocketAddr>,
     /// `hold.wait`.

@@ -12,6 +12,10 @@ use crate::names::{Digest, ExchangeId, HoldId, RuleId};
 pub const JUDGED: &str = "exchange.judged";
 /// How an allowed exchange ended: `exchange.finished`.
 pub const FINISHED: &str = "exchange.finished";
+/// Questions about names were refused: `names.refused`.
+pub const NAMES_REFUSED: &str = "names.refused";
+/// Questions about names passed that would be refused without `mode: observe`: `names.observed`.
+pub const NAMES_OBSERVED: &str = "names.observed";
 /// A request was held: `hold.created`.
 pub const HELD: &str = "hold.created";
 /// The agent asked again: `hold.asked`.
@@ -77,6 +81,29 @@ pub struct Finished {
     pub took_ms: u64,
     /// Why it failed.
     pub error: Option<String>,
+}
+
+/// Of [`NAMES_REFUSED`] and [`NAMES_OBSERVED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesRefused {
+    /// All of it, for people.
+    pub summary: String,
+    /// The domain the names are below.
+    pub parent: String,
+    /// The first of them.
+    pub name: String,
+    /// The type of record it was asked for.
+    pub kind: String,
+    /// How many questions since the last record.
+    pub questions: u64,
+    /// The rule that decided; `None` when a default or a limit did.
+    pub rule: Option<RuleId>,
+    /// Why.
+    pub why: String,
+    /// What the policy would have said.
+    pub observed: Vec<(RuleId, Verdict)>,
+    /// Digest of the policy that judged.
+    pub policy: Digest,
 }
 
 /// Of [`DECIDED`].

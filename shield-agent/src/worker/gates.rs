@@ -120,7 +120,7 @@ impl Gates {
             self.under_way.spawn(accepting.run());
         }
         for socket in sockets.dns {
-            let answered = dns::serve_udp(socket, Arc::clone(&self.services.resolver));
+            let answered = dns::serve_udp(socket, self.services.resolver.asker(&agent));
             self.under_way.spawn(until_stopped(stop.clone(), agent.clone(), answered));
         }
         served.places.insert(netns, Served { stop, addresses });

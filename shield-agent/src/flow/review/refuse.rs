@@ -74,6 +74,9 @@ pub async fn refuse_opaque(services: &Arc<Services>, flow: &Flow, stream: impl R
         Verdict::Deny => format!("{why}; {}", judgement.why),
         _ => format!("{why}; opaque connections cannot pass yet, so this one was closed"),
     };
+    if let Some(name) = services.resolver.names_of(&flow.agent, flow.original.ip()).first() {
+        judgement.why += &format!("; name asked for: {name}");
+    }
     judgement.verdict = Verdict::Deny;
     record(services, flow, judgement).await;
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ::http::header::ALT_SVC;
 use ::http::response::Parts;
 use ::http::{HeaderMap, Response};
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,9 @@ impl Answer {
     pub fn new(response: Response<Incoming>, verified_name: Option<String>, lease: Option<Lease>) -> Self {
         let (mut head, incoming) = response.into_parts();
         strip_connection_fields(&mut head.headers);
+        // Another way to the same service is one that leads around what was judged: HTTP/3 is refused by the kernel, and
+        // any other would be at a host and port of the upstream's choice.
+        head.headers.remove(ALT_SVC);
         Self { head, body: AnswerBody { incoming, lease, ended: false }, verified_name }
     }
 

@@ -4,7 +4,7 @@ use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::{Action, Effect};
 use crate::flow::judge::Judge;
-use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, Subject, Verdict};
+use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, NameAsked, Subject, Verdict};
 use crate::ipc::worker::PolicyText;
 use crate::names::{AgentName, Digest, RuleId};
 use crate::networks::Networks;
@@ -49,6 +49,14 @@ impl Judge for Plain {
             _ => Verdict::Allow,
         };
         judgement(verdict)
+    }
+
+    fn name(&self, asked: &NameAsked<'_>) -> Judgement {
+        judgement(if asked.host.ends_with(".denied.example") { Verdict::Deny } else { Verdict::Allow })
+    }
+
+    fn beyond_limits(&self, _why: String) -> Judgement {
+        judgement(Verdict::Deny)
     }
 
     fn opaque(&self, _flow: &Flow) -> Judgement {
