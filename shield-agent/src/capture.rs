@@ -12,12 +12,16 @@ pub mod listeners;
 pub mod originals;
 
 mod error;
+mod intact;
 mod object;
 mod pins;
+mod renew;
 mod sys;
+mod tables;
 
 pub use cgroup::{AgentCgroups, Cgroups};
 pub use error::CaptureError;
-pub use gate::{Broken, Gate};
+pub use gate::Gate;
 pub use host::check_host;
+pub use intact::Broken;
 pub use listeners::Listeners;

@@ -12,6 +12,7 @@ mod prerequisites;
 mod redirect;
 mod squat;
 mod storm;
+mod upgrade;
 
 use std::path::Path;
 
