@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod originals;
 
 mod error;
+mod foreign;
 mod intact;
 mod object;
 mod pins;
@@ -21,6 +22,7 @@ mod tables;
 
 pub use cgroup::{AgentCgroups, Cgroups};
 pub use error::CaptureError;
+pub use foreign::Foreign;
 pub use gate::Gate;
 pub use host::check_host;
 pub use intact::Broken;

@@ -23,6 +23,7 @@ pub mod signals;
 pub mod socket;
 pub mod trust;
 pub mod users;
+pub mod watch;
 
 mod answer;
 
@@ -276,6 +277,9 @@ impl Supervisor {
             tracing::info!(%agent, "gone");
             crew.remove_gate(&agent).await?;
         }
+        for raised in self.gates.watch() {
+            crew.raise(raised).await?;
+        }
         Ok(())
     }
 
@@ -284,6 +288,9 @@ impl Supervisor {
             if let Some(sockets) = self.gates.sockets(&agent) {
                 crew.add_gate(&agent, &sockets).await?;
             }
+        }
+        for raised in self.gates.standing() {
+            crew.raise(raised).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 // Words used everywhere.
 pub mod config;
+pub mod finding;
 pub mod names;
 pub mod report;
 pub mod yaml;

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +15,7 @@ use shield_agent::capture::{CaptureError, Gate, originals};
 use shield_common::event::Reason;
 use shield_common::limits::ABI;
 use shield_common::served::Served;
+use shield_tests::wait;
 use shield_tests::world::World;
 
 use crate::{actor, world};
@@ -65,12 +66,7 @@ fn a_gate_of_this_very_version_is_taken_over_as_it_is() -> Result<()> {
 
 #[test]
 fn a_hook_this_version_adds_is_attached_and_one_it_lost_is_detached() -> Result<()> {
-    let Some(mut world) = (match World::without(actor(), &["gate_setsockopt"])? {
-        Some(world) => Some(world),
-        None => return Ok(()),
-    }) else {
-        return Ok(());
-    };
+    let Some(mut world) = World::without(actor(), &["gate_setsockopt"])? else { return Ok(()) };
     let links = world.pins().join("links");
     fs::rename(links.join("gate_recvmsg6"), links.join("gate_retired"))?;
     // What is written down is what that version had.
@@ -112,7 +108,8 @@ struct Rain {
     agent: Child,
     said: BufReader<ChildStdout>,
     listener: Arc<TcpListener>,
-    accepting: JoinHandle<Result<usize>>,
+    accepted: Arc<AtomicUsize>,
+    accepting: JoinHandle<Result<()>>,
     served: [(u64, Served); 1],
 }
 
@@ -124,16 +121,17 @@ impl Rain {
         let listener = Arc::new(TcpListener::from(opened.tcp.remove(0)));
         listener.set_nonblocking(false)?;
         let originals = world.originals()?;
+        let accepted = Arc::new(AtomicUsize::new(0));
         let accepting = std::thread::spawn({
-            let listener = listener.clone();
-            move || accept_all(&listener, &originals)
+            let (listener, accepted) = (listener.clone(), accepted.clone());
+            move || accept_all(&listener, &originals, &accepted)
         });
         let mut agent = world.agent(actor())?;
         let mut agent = agent.arg("rain").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut said = BufReader::new(agent.stdout.take().context("no stdout")?);
         said.read_line(&mut String::new())?;
         let served = [(opened.netns_cookie, opened.served)];
-        Ok(Self { agent, said, listener, accepting, served })
+        Ok(Self { agent, said, listener, accepted, accepting, served })
     }
 
     /// Every connection that was made; fails when one was refused, or arrived without its record or with another's.
@@ -144,23 +142,24 @@ impl Rain {
         ensure!(self.agent.wait()?.success());
         let (made, failures) = line.trim_end().split_once(' ').context("no numbers")?;
         ensure!(failures == "[]", "connections were refused: {failures}");
-        // Those that were made are in the backlog by now: the end comes behind them.
-        shutdown(self.listener.as_raw_fd(), Shutdown::Both)?;
-        let accepted = self.accepting.join().expect("accepting does not panic")?;
         let made: usize = made.parse()?;
-        ensure!(accepted <= made, "{accepted} arrived of {made}");
-        Ok(made)
+        let all = wait::until("every connection to arrive", || {
+            let accepted = self.accepted.load(Ordering::Relaxed);
+            (accepted == made || self.accepting.is_finished()).then_some(())
+        });
+        shutdown(self.listener.as_raw_fd(), Shutdown::Both)?;
+        self.accepting.join().expect("accepting does not panic")?;
+        all.map(|()| made)
     }
 }
 
 /// Accepts until the listener is shut down: each connection says where it was going, and its record must say the same.
-fn accept_all(listener: &TcpListener, originals: &OwnedFd) -> Result<usize> {
-    let mut accepted = 0;
+fn accept_all(listener: &TcpListener, originals: &OwnedFd, accepted: &AtomicUsize) -> Result<()> {
     while let Ok((stream, _)) = listener.accept() {
         check(stream, originals)?;
-        accepted += 1;
+        accepted.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(accepted)
+    Ok(())
 }
 
 fn check(mut stream: TcpStream, originals: &OwnedFd) -> Result<()> {

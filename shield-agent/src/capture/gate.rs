@@ -2,6 +2,8 @@
 //!
 //! Attaching is all or nothing. A gate stays shut without its owner: only [`Gate::detach`] opens it.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
@@ -12,6 +14,7 @@ use shield_common::served::Served;
 
 use super::cgroup::AgentCgroups;
 use super::error::CaptureError;
+use super::foreign::{self, Foreign};
 use super::host;
 use super::intact::{self, Broken, Running};
 use super::object::{COUNTERS, HANDOFFS, HOOKS, NETNS, ORIGINALS, TABLES};
@@ -170,6 +173,11 @@ impl Gate {
         let running = intact::look(&self.pins, &self.cgroups, &HOOKS)?;
         let replaced = running.iter().find(|(hook, program)| self.programs.get(*hook) != Some(program));
         replaced.map_or(Ok(()), |(hook, _)| Err(Broken::Replaced(hook)))
+    }
+
+    /// Programs of others that see the agent's calls beside ours.
+    pub fn others(&self) -> io::Result<BTreeSet<Foreign>> {
+        foreign::find(&self.cgroups.agent, &self.programs)
     }
 
     /// The agent behind this gate.

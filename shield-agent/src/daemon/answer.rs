@@ -98,7 +98,7 @@ impl Supervisor {
     }
 
     async fn set_frozen(
-        &self,
+        &mut self,
         crew: &mut Crew,
         agent: AgentName,
         frozen: bool,

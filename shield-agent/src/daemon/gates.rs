@@ -18,11 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::watch::{self, Raised, Watched};
 use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
+use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
+use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
 use crate::ipc::gate::{AgentEntry, AgentKind};
 use crate::names::AgentName;
+use crate::report::Chain;
 use crate::role::RoleKind;
 
 /// Every gate of the instance.
@@ -33,7 +36,14 @@ pub struct Gates {
     records: PathBuf,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
-    shut: BTreeMap<AgentName, Record>,
+    shut: BTreeMap<AgentName, Shut>,
+}
+
+/// A gate that could not be adopted.
+#[derive(Debug)]
+struct Shut {
+    record: Record,
+    why: Finding,
 }
 
 struct Gated {
@@ -42,8 +52,7 @@ struct Gated {
     kind: AgentKind,
     /// Whether the `shield run` that asked for it is still there.
     client: bool,
-    /// Whether its damage was reported.
-    damaged: bool,
+    watched: Watched,
 }
 
 impl std::fmt::Debug for Gated {
@@ -98,6 +107,16 @@ pub enum GateError {
     /// An agent started by `shield run` ends with its processes.
     #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
     NotAttached(AgentName),
+    /// It was stopped for a reason that still stands.
+    #[error("agent {agent} stays stopped, because {what}: {remedy}")]
+    StaysStopped {
+        /// The agent.
+        agent: AgentName,
+        /// What is wrong.
+        what: String,
+        /// What mends it.
+        remedy: String,
+    },
     /// Kernel, cgroup or sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -141,10 +160,11 @@ impl Gates {
             let record = self.record(&agent);
             if let Err(error) = self.adopt(&agent, &record) {
                 if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
-                    stop(&agent, &record.cgroup);
+                    watch::stop(&agent, &record.cgroup);
                 }
+                let why = not_taken_over(&agent, &record, &error);
                 failed.push((agent.clone(), error));
-                self.shut.insert(agent, record);
+                self.shut.insert(agent, Shut { record, why });
             }
         }
         Ok(failed)
@@ -185,7 +205,7 @@ impl Gates {
 
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let record = self.gated.get(agent).map(Gated::record).or_else(|| self.shut.get(agent).cloned());
+        let record = self.gated.get(agent).map(Gated::record).or_else(|| self.shut.get(agent).map(|shut| shut.record.clone()));
         let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
@@ -200,40 +220,65 @@ impl Gates {
         }
     }
 
-    /// Removes what has ended and stops what is damaged. Returns the agents that are gone.
+    /// Removes what has ended. Returns the agents that are gone.
     pub fn sweep(&mut self) -> Vec<AgentName> {
         let ended = |gated: &Gated| !gated.client && gated.record().is_over();
         let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent);
-        let shut = self.shut.iter().filter(|(_, record)| record.is_over()).map(|(agent, _)| agent);
+        let shut = self.shut.iter().filter(|(_, shut)| shut.record.is_over()).map(|(agent, _)| agent);
         let over: Vec<AgentName> = over.chain(shut).cloned().collect();
         for agent in &over {
             if let Err(error) = self.remove(agent) {
-                tracing::error!(%agent, "a gate could not be removed: {}", crate::report::Chain(&error));
+                tracing::error!(%agent, "a gate could not be removed: {}", Chain(&error));
             }
         }
-        self.gated.values_mut().for_each(stop_if_damaged);
         over
     }
 
-    /// The agents, by name.
-    pub fn list(&self) -> Vec<AgentEntry> {
-        let entry = |(agent, gated): (&AgentName, &Gated)| {
-            let cgroup = gated.gate.cgroups().agent.clone();
-            AgentEntry {
-                agent: agent.clone(),
-                kind: gated.kind,
-                processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
-                frozen: cgroup::is_frozen(&cgroup),
-                cgroup,
-            }
-        };
-        self.gated.iter().map(entry).collect()
+    /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
+    pub fn watch(&mut self) -> Vec<Raised> {
+        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.kind)).collect()
     }
 
-    /// Stops or continues an agent's processes.
-    pub fn set_frozen(&self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
-        let gated = self.gated.get(agent).ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
-        let place = &gated.gate.cgroups().agent;
+    /// Everything that was found and still stands.
+    pub fn standing(&self) -> Vec<Raised> {
+        let of = |finding: &Finding, place: &Path| Raised {
+            finding: finding.clone(),
+            stopped: cgroup::is_frozen(place),
+        };
+        let gated = self.gated.values().flat_map(|gated| {
+            gated.watched.standing().iter().map(|finding| of(finding, &gated.gate.cgroups().agent))
+        });
+        gated.chain(self.shut.values().map(|shut| of(&shut.why, &shut.record.cgroup))).collect()
+    }
+
+    /// The agents, by name: those that are served, then those that are blocked.
+    pub fn list(&self) -> Vec<AgentEntry> {
+        let gated = self.gated.values().map(|gated| {
+            entry(gated.gate.agent(), gated.record(), gated.watched.standing().to_vec())
+        });
+        let shut =
+            self.shut.iter().map(|(agent, shut)| entry(agent, shut.record.clone(), vec![shut.why.clone()]));
+        gated.chain(shut).collect()
+    }
+
+    /// Stops or continues an agent's processes. One whose gate does not hold is not continued.
+    pub fn set_frozen(&mut self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
+        let stays = |why: &Finding| GateError::StaysStopped {
+            agent: agent.clone(),
+            what: why.what.clone(),
+            remedy: why.remedy.clone(),
+        };
+        let place = match (self.gated.get_mut(agent), self.shut.get(agent)) {
+            (Some(gated), _) => {
+                if !frozen {
+                    gated.watched.may_go_on(&gated.gate, gated.kind).map_err(|why| stays(&why))?;
+                }
+                &gated.gate.cgroups().agent
+            }
+            (None, Some(shut)) if frozen => &shut.record.cgroup,
+            (None, Some(shut)) => return Err(stays(&shut.why)),
+            (None, None) => return Err(GateError::NoSuchAgent(agent.clone())),
+        };
         cgroup::set_frozen(place, frozen).map_err(GateError::file("freeze or thaw", place))
     }
 
@@ -295,7 +340,7 @@ impl Gates {
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
         gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false });
+        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, watched: Watched::default() });
         Ok(())
     }
 
@@ -338,22 +383,21 @@ impl Gates {
     }
 }
 
-/// A gate that lost a hook holds nothing back: its agent is stopped, once, until somebody looks.
-fn stop_if_damaged(gated: &mut Gated) {
-    let Err(damage) = gated.gate.is_intact() else { return };
-    if matches!(damage, Broken::CgroupGone(_)) || std::mem::replace(&mut gated.damaged, true) {
-        return;
+fn entry(agent: &AgentName, Record { cgroup, kind }: Record, findings: Vec<Finding>) -> AgentEntry {
+    AgentEntry {
+        agent: agent.clone(),
+        kind,
+        processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
+        frozen: cgroup::is_frozen(&cgroup),
+        cgroup,
+        findings,
     }
-    let (agent, place) = (gated.gate.agent(), &gated.gate.cgroups().agent);
-    tracing::error!(%agent, "the gate is damaged: {damage}");
-    stop(agent, place);
 }
 
-fn stop(agent: &AgentName, place: &Path) {
-    match cgroup::set_frozen(place, true) {
-        Ok(()) => tracing::error!(%agent, "every process of the agent is stopped"),
-        Err(error) => tracing::error!(%agent, "the agent could not be stopped: {error}"),
-    }
+fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Finding {
+    let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
+    let remedy = watch::remedy(agent, record.kind, &record.cgroup);
+    Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
 }
 
 /// The network namespace of a cgroup's processes, or ours when it has none.
