@@ -8,6 +8,7 @@ mod escape;
 mod launch;
 mod layers;
 mod lifecycle;
+mod neighbours;
 mod prerequisites;
 mod redirect;
 mod squat;
