@@ -6,6 +6,7 @@
 
 pub mod host;
 
+pub mod backstop;
 pub mod cgroup;
 pub mod gate;
 pub mod listeners;

@@ -14,8 +14,6 @@ pub const GATE_NOT_TAKEN_OVER: &str = "gate-not-taken-over";
 pub const FOREIGN_PROGRAM: &str = "foreign-program";
 /// Programs of others judge the agent's calls too.
 pub const ALSO_JUDGED: &str = "also-judged";
-/// The second backstop is not there.
-pub const NO_BACKSTOP: &str = "no-second-backstop";
 
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! Numbers in comments are those of the design's list of cases.
 
+mod backstop;
 mod bypass;
 mod datagram;
 mod escape;

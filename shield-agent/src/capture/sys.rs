@@ -1,13 +1,19 @@
-//! The one door to the system calls no crate offers: `bpf(2)` on links and pins, and one socket option.
+//! The one door to the system calls no crate offers: `bpf(2)` on links and pins, and what tells
+//! a socket's network namespace.
 //!
 //! Every `unsafe` of this module is here. Structures mirror `union bpf_attr` of `linux/bpf.h`, as far as used.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns};
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const OBJ_PIN: libc::c_long = 6;
@@ -335,6 +341,23 @@ pub(super) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The network namespace `socket` lives in.
+pub(super) fn netns_of(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    let descriptor = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    if descriptor < 0 { Err(io::Error::last_os_error()) } else { owned(descriptor.into()) }
+}
+
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+
+/// Has a command start in a network namespace; nothing else of ours goes there.
+pub(super) fn start_in_netns(command: &mut Command, netns: File) {
+    // SAFETY: between fork and exec the closure calls setns(2) only, which is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || Ok(setns(&netns, CloneFlags::CLONE_NEWNET)?));
+    }
+}
 
 /// Takes ownership of descriptors that arrived in a control message.
 pub(super) fn received(descriptors: Vec<RawFd>) -> Vec<OwnedFd> {

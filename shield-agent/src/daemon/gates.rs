@@ -20,6 +20,7 @@ use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
 use super::watch::{self, Raised, Watched};
 use super::open_sockets;
+use crate::capture::backstop::{self, BackstopError};
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
 use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
@@ -173,6 +174,7 @@ impl Gates {
     fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
         if record.is_over() {
             Gate::clear(&self.instance, agent)?;
+            lower_backstop(&self.instance, agent, None);
             return self.forget(agent);
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
@@ -324,6 +326,7 @@ impl Gates {
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
             let _ = Gate::clear(&self.instance, agent);
+            lower_backstop(&self.instance, agent, None);
             let _ = self.forget(agent);
         }
         made
@@ -339,6 +342,7 @@ impl Gates {
         let mut helper = Command::new(super::roles::OURSELVES);
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
+        raise_backstop(&self.instance, &gate, &sockets);
         gate.serve_netns(sockets.netns_cookie, sockets.served)?;
         self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, watched: Watched::default() });
         Ok(())
@@ -346,8 +350,14 @@ impl Gates {
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(gated) => gated.gate.detach()?,
-            None => Gate::clear(&self.instance, agent)?,
+            Some(gated) => {
+                gated.gate.detach()?;
+                lower_backstop(&self.instance, agent, Some(&gated.sockets));
+            }
+            None => {
+                Gate::clear(&self.instance, agent)?;
+                lower_backstop(&self.instance, agent, None);
+            }
         }
         self.shut.remove(agent);
         self.forget(agent)
@@ -398,6 +408,27 @@ fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Find
     let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
     let remedy = watch::remedy(agent, record.kind, &record.cgroup);
     Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
+}
+
+/// A layer more in the network namespace the sockets are in.
+fn raise_backstop(instance: &str, gate: &Gate, sockets: &Listeners) {
+    let Some(socket) = sockets.tcp.first() else { return };
+    if let Err(error) = backstop::raise(socket.as_fd(), instance, gate.agent(), &gate.cgroups().agent) {
+        tracing::warn!(agent = %gate.agent(), "there is no second backstop, the hooks hold alone: {}", Chain(&error));
+    }
+}
+
+/// Takes the layer away, where the sockets are or else where we are.
+fn lower_backstop(instance: &str, agent: &AgentName, sockets: Option<&Listeners>) {
+    let lowered = match sockets.and_then(|sockets| sockets.tcp.first()) {
+        Some(socket) => backstop::lower(socket.as_fd(), instance, agent),
+        None => backstop::lower_here(instance, agent),
+    };
+    match lowered {
+        // Without the program there was no rule.
+        Ok(()) | Err(BackstopError::NoProgram) => {}
+        Err(error) => tracing::warn!(%agent, "the second backstop could not be taken away: {}", Chain(&error)),
+    }
 }
 
 /// The network namespace of a cgroup's processes, or ours when it has none.
