@@ -15,6 +15,7 @@ pub mod originals;
 mod error;
 mod foreign;
 mod intact;
+mod networks;
 mod object;
 mod pins;
 mod renew;

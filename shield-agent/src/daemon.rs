@@ -38,7 +38,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::backoff::Backoff;
 use self::crew::{Crew, FromCrew};
-use self::gates::{GateError, Gates};
+use self::gates::{GateError, Gates, NamespaceChange};
 use self::lock::{InstanceLock, LockError};
 use self::premises::{Premises, PremisesError};
 use self::roles::RoleError;
@@ -104,7 +104,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let cgroups = Cgroups::find(&config.instance)?;
     let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;
     let (premises, gate_socket) = Premises::prepare(config, lock)?;
-    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone());
+    let networks = premises.policy_files.networks().clone();
+    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone(), networks);
     let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
@@ -269,7 +270,29 @@ impl Supervisor {
         if self.sweeps.is_multiple_of(SWEEPS_PER_POLICY_LOOK) && self.premises.policy_files.changed() {
             self.reload_policy(crew).await?;
         }
-        self.sweep_gates(crew).await
+        self.sweep_gates(crew).await?;
+        for (agent, change) in self.gates.sweep_namespaces() {
+            self.apply(crew, &agent, &change).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the worker follow an agent into network namespaces and out of them.
+    async fn apply(
+        &self,
+        crew: &mut Crew,
+        agent: &AgentName,
+        change: &NamespaceChange,
+    ) -> Result<(), RoleError> {
+        match *change {
+            NamespaceChange::Served(cookie) => {
+                match self.gates.sockets(agent).iter().find(|add| add.sockets.netns_cookie == cookie) {
+                    Some(sockets) => crew.add_namespace(agent, sockets).await,
+                    None => Ok(()),
+                }
+            }
+            NamespaceChange::GivenUp(cookie) => crew.remove_namespace(agent, cookie).await,
+        }
     }
 
     async fn sweep_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
@@ -285,9 +308,7 @@ impl Supervisor {
 
     async fn add_all_gates(&self, crew: &mut Crew) -> Result<(), RoleError> {
         for agent in self.gates.agents() {
-            if let Some(sockets) = self.gates.sockets(&agent) {
-                crew.add_gate(&agent, &sockets).await?;
-            }
+            crew.add_gate(&agent, &self.gates.sockets(&agent)).await?;
         }
         for raised in self.gates.standing() {
             crew.raise(raised).await?;

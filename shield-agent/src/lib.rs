@@ -6,6 +6,7 @@
 pub mod config;
 pub mod finding;
 pub mod names;
+pub mod networks;
 pub mod report;
 pub mod yaml;
 // The processes and what they say to each other.

@@ -79,13 +79,16 @@ pub async fn run(
         match message {
             ToWorker::Configure(_) => return Err(WorkerError::OutOfTurn("the configuration twice")),
             ToWorker::Policy(text) => take_policy(&services, &text, &outside, &outbox),
-            ToWorker::AddGate { agent, listeners, dns } => {
+            ToWorker::AddGate { agent, netns, listeners, dns } => {
                 let sockets =
                     Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
-                gates.add(agent.clone(), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
+                gates
+                    .add((agent.clone(), netns), sockets, outside.originals)
+                    .map_err(WorkerError::Descriptors)?;
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
+            ToWorker::RemoveNamespace { agent, netns } => gates.remove_namespace(&agent, netns),
             ToWorker::Program { ask, path } => services.programs.answered(ask, path),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
@@ -165,7 +168,10 @@ fn take_policy(
     outbox: &mpsc::UnboundedSender<FromWorker>,
 ) {
     match (outside.compile)(text) {
-        Ok(policy) => services.policy.store(Some(Arc::new(policy))),
+        Ok(policy) => {
+            services.forbidden.set_networks(policy.networks());
+            services.policy.store(Some(Arc::new(policy)));
+        }
         Err(reason) => say(outbox, FromWorker::PolicyRefused { reason }),
     }
 }

@@ -42,6 +42,12 @@ reasons! {
     Datagram = "datagram",
     /// Refused: port zero, multicast, broadcast.
     Destination = "destination",
+    /// Refused: an address in a network that policy denies.
+    DeniedNetwork = "denied_network",
+    /// Refused: a link-local address or a metadata service of a cloud.
+    Metadata = "metadata",
+    /// A connection to a direct network passed by the gate.
+    Direct = "direct",
     /// Refused: an IPv6 datagram where IPv6 loopback does not work.
     NoV6Loopback = "no_v6_loopback",
     /// Refused: a kind of socket that is neither TCP nor UDP.

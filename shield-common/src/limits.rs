@@ -10,6 +10,9 @@ pub const COMM_LEN: usize = 16;
 /// Network namespaces one agent can be served in at a time.
 pub const NETNS_MAX: u32 = 64;
 
+/// Networks of a policy that can be denied, and as many that can be direct.
+pub const NETWORKS_MAX: u32 = 1024;
+
 /// Connections of one agent that can be between `connect()` and the end of their handshake. Beyond it the oldest
 /// lose their record, and a connection without a record is closed.
 pub const HANDOFFS_MAX: u32 = 8192;

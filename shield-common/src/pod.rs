@@ -1,6 +1,7 @@
 //! Leave for aya to copy our records in and out of maps.
 
 use crate::handoff::Tuple;
+use crate::networks::Place;
 use crate::original::Original;
 use crate::served::Served;
 
@@ -10,3 +11,5 @@ unsafe impl aya::Pod for Original {}
 unsafe impl aya::Pod for Served {}
 // SAFETY: as above; `Address` is a transparent array of words.
 unsafe impl aya::Pod for Tuple {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Place {}

@@ -6,9 +6,9 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
 use shield_common::event::Reason;
-use shield_common::scope::{self, Scope, Transport};
+use shield_common::scope::{self, Refusal, Scope, Transport};
 
-use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, count, refuse, served};
+use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, ORIGINALS, PASS, count, refuse, served};
 use crate::redirect::{self, Target};
 use crate::{datagram, loopback};
 
@@ -51,12 +51,27 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Resul
         (SOCK_DGRAM, IPPROTO_UDP) => Transport::Datagram,
         _ => return Err(refuse(Reason::SocketKind, EPROTONOSUPPORT)),
     };
-    match scope::of(transport, asked, port) {
+    match scope::of(transport, asked, port, &Networks) {
         Scope::Take => take(ctx, asked, port, family).map(Some),
         Scope::Dns => datagram::ask(ctx, asked, datagram::Reach::EitherFamily).map(Some),
         Scope::Loopback => loopback::judge(ctx, asked, port).map(Some),
-        Scope::Refuse if transport == Transport::Datagram => Err(refuse(Reason::Datagram, ECONNREFUSED)),
-        Scope::Refuse => Err(refuse(Reason::Destination, ECONNREFUSED)),
+        Scope::Direct => {
+            // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
+            let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
+            count(Reason::Direct);
+            Ok(None)
+        }
+        Scope::Refuse(why) => Err(refuse(reason(why), ECONNREFUSED)),
+    }
+}
+
+#[inline(always)]
+fn reason(why: Refusal) -> Reason {
+    match why {
+        Refusal::Datagram => Reason::Datagram,
+        Refusal::Destination => Reason::Destination,
+        Refusal::DeniedNetwork => Reason::DeniedNetwork,
+        Refusal::Metadata => Reason::Metadata,
     }
 }
 

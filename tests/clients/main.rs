@@ -4,3 +4,4 @@
 mod attached;
 mod git;
 mod http;
+mod namespaces;

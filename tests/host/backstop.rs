@@ -1,10 +1,10 @@
 //! The packet filter holds when every hook is gone.
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use shield_agent::capture::backstop;
 use shield_tests::wait;
 use shield_tests::world::World;
 
@@ -25,13 +25,13 @@ say(outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136).sendto
 fn when_every_pin_is_removed_the_packet_filter_lets_nothing_out() -> Result<()> {
     let Some(world) = world()? else { return Ok(()) };
     let socket = socket_in(&world)?;
-    backstop::raise(std::os::fd::AsFd::as_fd(&socket), &world.instance, &world.agent, &world.cgroups.agent)?;
+    world.gate.raise_backstop(socket.as_fd())?;
     remove_every_pin(&world)?;
     let timed_out = "TimeoutError('timed out')";
     assert_eq!(world.run(WAYS_OUT)?, [timed_out, timed_out, "EPERM", "EPERM", "EPERM"].join("\n"));
     world.assert_silent()?;
 
-    backstop::lower(std::os::fd::AsFd::as_fd(&socket), &world.instance, &world.agent)?;
+    world.gate.lower_backstop(socket.as_fd())?;
     assert_eq!(ruleset(&world)?, "", "rules are left");
     world.run(WAYS_OUT)?;
     ensure!(world.leaks()?.len() >= 5, "nothing left the host without hooks and filter: nothing was proved");
@@ -44,7 +44,7 @@ fn the_packet_filter_is_not_in_the_way_of_neighbours_nor_of_what_the_hooks_redir
     let socket = socket_in(&world)?;
     let _proxy = world.serve()?;
     for _ in 0..2 {
-        backstop::raise(std::os::fd::AsFd::as_fd(&socket), &world.instance, &world.agent, &world.cgroups.agent)?;
+        world.gate.raise_backstop(socket.as_fd())?;
     }
     assert_eq!(ruleset(&world)?.matches("socket cgroupv2").count(), 1);
     let said = world.run(r#"say(socket.create_connection(("1.2.3.4", 443)).recv(100).decode())"#)?;

@@ -10,6 +10,7 @@ mod launch;
 mod layers;
 mod lifecycle;
 mod neighbours;
+mod networks;
 mod prerequisites;
 mod redirect;
 mod squat;

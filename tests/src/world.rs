@@ -214,6 +214,11 @@ impl World {
         run(self.internet.command(python()), script)
     }
 
+    /// Starts a script on the internet.
+    pub fn talk_on_the_internet(&self, script: &str) -> Result<Talk> {
+        Talk::start(self.internet.command(python()), script)
+    }
+
     /// Every packet that reached the internet so far, as `protocol source > destination`.
     pub fn leaks(&self) -> Result<Vec<String>> {
         let marker = Sniffer::marker();
@@ -332,5 +337,7 @@ fn wire() -> Result<(Netns, Netns)> {
     agent.ip(&["-6", "route", "add", "default", "via", INTERNET_V6])?;
     internet.ip(&["route", "add", "local", "0.0.0.0/0", "dev", "lo"])?;
     internet.ip(&["-6", "route", "add", "local", "::/0", "dev", "lo"])?;
+    // That one would keep the answers to the agent too.
+    internet.ip(&["-6", "route", "add", AGENT_V6, "dev", "eth0", "table", "local"])?;
     Ok((agent, internet))
 }

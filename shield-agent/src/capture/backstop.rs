@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use super::cgroup::cgroup2_mount;
 use super::sys;
 use crate::names::AgentName;
+use crate::networks::{Network, Networks};
 
 /// Where distributions have it. The daemon's search path is not asked.
 const PROGRAMS: [&str; 3] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"];
@@ -37,10 +38,17 @@ pub enum BackstopError {
     Refused(String),
 }
 
-/// Drops what `agent`'s sockets send to the outside of the network namespace `socket` lives in.
-pub fn raise(socket: BorrowedFd<'_>, instance: &str, agent: &AgentName, cgroup: &Path) -> Result<(), BackstopError> {
+/// Drops what `agent`'s sockets send to the outside of the network namespace `socket` lives in, but to networks that are
+/// reached without the gate. Replaces the rule that is there.
+pub fn raise(
+    socket: BorrowedFd<'_>,
+    instance: &str,
+    agent: &AgentName,
+    cgroup: &Path,
+    networks: &Networks,
+) -> Result<(), BackstopError> {
     let table = table(instance, agent);
-    let rules = format!("{}{}", removed(&table), added(&table, cgroup)?);
+    let rules = format!("{}{}", removed(&table), added(&table, cgroup, networks)?);
     let netns = sys::netns_of(socket).map_err(BackstopError::Run)?;
     run(&rules, Some(netns.as_fd()), &[])
 }
@@ -59,7 +67,7 @@ pub fn lower_here(instance: &str, agent: &AgentName) -> Result<(), BackstopError
 /// Whether rules like ours would be taken here; sets none.
 pub fn check() -> Result<(), BackstopError> {
     let mount = cgroup2_mount().map_err(|error| BackstopError::Unnameable(error.to_string()))?;
-    run(&added("agent-shield/check", &mount)?, None, &["--check"])
+    run(&added("agent-shield/check", &mount, &Networks::default())?, None, &["--check"])
 }
 
 /// Names of instances and agents are made of what names of tables may have.
@@ -72,7 +80,7 @@ fn removed(table: &str) -> String {
     format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
-fn added(table: &str, cgroup: &Path) -> Result<String, BackstopError> {
+fn added(table: &str, cgroup: &Path, networks: &Networks) -> Result<String, BackstopError> {
     let unnameable = || BackstopError::Unnameable(cgroup.display().to_string());
     let mount = cgroup2_mount().map_err(|_| unnameable())?;
     // Levels count from the root of the hierarchy, names from where the tool looks, which on hybrid hosts is above it.
@@ -81,11 +89,26 @@ fn added(table: &str, cgroup: &Path) -> Result<String, BackstopError> {
     if name.contains(['"', '\n']) {
         return Err(unnameable());
     }
-    Ok(format!(
+    let mut rules = format!(
         "add table inet {table}\n\
-         add chain inet {table} output {{ type filter hook output priority 0; policy accept; }}\n\
-         add rule inet {table} output oif != lo socket cgroupv2 level {level} \"{name}/.\" counter drop\n"
-    ))
+         add chain inet {table} output {{ type filter hook output priority 0; policy accept; }}\n"
+    );
+    let about = format!("add rule inet {table} output oif != lo socket cgroupv2 level {level} \"{name}/.\"");
+    // Only where a network is direct can a denied one lie inside it.
+    let denied = networks.deny.iter().filter(|_| !networks.direct.is_empty());
+    let denied = denied.map(|network| (network, "drop"));
+    for (network, verdict) in denied.chain(networks.direct.iter().map(|network| (network, "accept"))) {
+        rules += &format!("{about} {} {verdict}\n", to(network));
+    }
+    Ok(rules + &about + " counter drop\n")
+}
+
+/// What the filter calls packets to a network.
+fn to(network: &Network) -> String {
+    let (address, length, port) = network.parts();
+    let family = if address.is_ipv4() { "ip" } else { "ip6" };
+    let port = port.map(|port| format!(" meta l4proto {{ tcp, udp }} th dport {port}")).unwrap_or_default();
+    format!("{family} daddr {address}/{length}{port}")
 }
 
 /// Has `nft` do all of it or nothing.
@@ -120,14 +143,24 @@ mod tests {
     fn the_rule_names_the_cgroup_as_the_tool_finds_it_and_its_level_as_the_kernel_counts() {
         let mount = cgroup2_mount().unwrap();
         let below = mount.strip_prefix(CGROUPS).unwrap().join("agent-shield/default/agents/bot/.");
-        let rule = added("t", &mount.join("agent-shield/default/agents/bot")).unwrap();
+        let rule = added("t", &mount.join("agent-shield/default/agents/bot"), &Networks::default()).unwrap();
         assert!(rule.contains(&format!("level 4 \"{}\"", below.display())), "{rule}");
+    }
+
+    #[test]
+    fn direct_networks_are_let_out_and_denied_ones_inside_them_are_not() {
+        let list = |text: &str| vec![Network::parse(text).unwrap()];
+        let networks = Networks { deny: list("10.1.0.0/16:443"), direct: list("2001:db8::/32") };
+        let rules = added("t", &cgroup2_mount().unwrap().join("a"), &networks).unwrap();
+        let last: Vec<&str> = rules.lines().skip(2).map(|line| line.split_once("/.\" ").unwrap().1).collect();
+        let deny = "ip daddr 10.1.0.0/16 meta l4proto { tcp, udp } th dport 443 drop";
+        assert_eq!(last, [deny, "ip6 daddr 2001:db8::/32 accept", "counter drop"]);
     }
 
     #[test]
     fn a_cgroup_whose_name_would_end_the_rule_is_refused() {
         let evil = cgroup2_mount().unwrap().join("a\" accept\n");
-        assert!(matches!(added("t", &evil), Err(BackstopError::Unnameable(_))));
-        assert!(matches!(added("t", Path::new("/elsewhere/a")), Err(BackstopError::Unnameable(_))));
+        assert!(matches!(added("t", &evil, &Networks::default()), Err(BackstopError::Unnameable(_))));
+        assert!(matches!(added("t", Path::new("/elsewhere/a"), &Networks::default()), Err(BackstopError::Unnameable(_))));
     }
 }

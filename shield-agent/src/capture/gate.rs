@@ -12,17 +12,20 @@ use shield_common::handoff::Tuple;
 use shield_common::original::Original;
 use shield_common::served::Served;
 
+use super::backstop::{self, BackstopError};
 use super::cgroup::AgentCgroups;
 use super::error::CaptureError;
 use super::foreign::{self, Foreign};
 use super::host;
 use super::intact::{self, Broken, Running};
+use super::networks::Tries;
 use super::object::{COUNTERS, HANDOFFS, HOOKS, NETNS, ORIGINALS, TABLES};
 use super::pins::{self, Pins, pin_error};
 use super::renew::Renewal;
 use super::sys::{self, Open};
 use super::tables::{check_map, map_error, open_map};
 use crate::names::AgentName;
+use crate::networks::Networks;
 
 /// The hooks on one agent's cgroup. Dropping it changes nothing in the kernel.
 pub struct Gate {
@@ -32,6 +35,9 @@ pub struct Gate {
     /// What its hooks run since we attached or adopted it.
     programs: Running,
     netns: HashMap<MapData, u64, Served>,
+    networks: Tries,
+    /// What is in them, for the second backstop.
+    listed: Networks,
     counters: PerCpuArray<MapData, u64>,
     originals: OwnedFd,
 }
@@ -139,6 +145,24 @@ impl Gate {
         }
     }
 
+    /// Puts lists of networks into force, for connections made from now on and packets sent from now on.
+    pub fn set_networks(&mut self, networks: &Networks) -> Result<(), CaptureError> {
+        self.networks.set(networks)?;
+        self.listed = networks.clone();
+        Ok(())
+    }
+
+    /// Has the packet filter drop what the agent's sockets send to the outside of the network namespace `socket` is in,
+    /// networks that are reached without the gate left out. Again after each [`Gate::set_networks`].
+    pub fn raise_backstop(&self, socket: BorrowedFd<'_>) -> Result<(), BackstopError> {
+        backstop::raise(socket, self.pins.instance(), &self.agent, &self.cgroups.agent, &self.listed)
+    }
+
+    /// Takes that rule away.
+    pub fn lower_backstop(&self, socket: BorrowedFd<'_>) -> Result<(), BackstopError> {
+        backstop::lower(socket, self.pins.instance(), &self.agent)
+    }
+
     /// The map [`super::originals::lookup`] reads, opened so that it cannot be written through: for the worker.
     pub fn originals_fd(&self) -> BorrowedFd<'_> {
         self.originals.as_fd()
@@ -200,6 +224,8 @@ impl Gate {
         let originals = pins.map(ORIGINALS.name);
         Ok(Self {
             netns: HashMap::try_from(open_map(&pins, &NETNS)?).map_err(map_error("open", &NETNS))?,
+            networks: Tries::open(&pins)?,
+            listed: Networks::default(),
             counters: PerCpuArray::try_from(open_map(&pins, &COUNTERS)?)
                 .map_err(map_error("open", &COUNTERS))?,
             originals: sys::open_pin(&originals, Open::ReadOnly).map_err(pin_error("open", &originals))?,

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, listen,
@@ -110,8 +112,13 @@ fn open_here(proxy_cgroup: &Path, netns: BorrowedFd<'_>) -> Result<(Answer, Vec<
     cgroup::enter(proxy_cgroup)?;
     setns(netns, CloneFlags::CLONE_NEWNET)
         .map_err(|error| failed("cannot enter the network namespace")(error.into()))?;
+    if !loopback_is_up().map_err(failed("cannot look at the loopback device"))? {
+        // Its addresses come with it: whether ::1 works would be guessed, and for good.
+        let reason = "the loopback device is down there: ip link set lo up".to_owned();
+        return Err(CaptureError::Listeners { reason });
+    }
     let v6 = has_v6_loopback().map_err(failed("cannot tell whether ::1 works"))?;
-    let (port, tcp) = on_loopback(v6, tcp_at).map_err(failed("cannot listen on loopback (is lo up?)"))?;
+    let (port, tcp) = on_loopback(v6, tcp_at).map_err(failed("cannot listen on loopback"))?;
     let netns_cookie =
         sys::netns_cookie(tcp[0].as_fd()).map_err(failed("cannot identify the network namespace"))?;
     let mut dns = [0; NAMESERVERS];
@@ -123,6 +130,11 @@ fn open_here(proxy_cgroup: &Path, netns: BorrowedFd<'_>) -> Result<(Answer, Vec<
         sockets.extend(udp);
     }
     Ok((Answer::Opened { tcp: listeners, netns_cookie, port, v6, dns }, sockets))
+}
+
+fn loopback_is_up() -> io::Result<bool> {
+    let wanted = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP;
+    Ok(getifaddrs()?.any(|interface| interface.flags.contains(wanted)))
 }
 
 /// Whether ::1 is an address of this network namespace. Only then may anything be sent to it.

@@ -10,7 +10,8 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use shield_common::event::REASONS;
 use shield_common::handoff::Tuple;
-use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX};
+use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX, NETWORKS_MAX};
+use shield_common::networks::Place;
 use shield_common::original::Original;
 use shield_common::served::{Asked, Served};
 
@@ -86,9 +87,19 @@ pub(super) const COUNTERS: Table =
 pub(super) const HANDOFFS: Table =
     Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX };
 
+pub(super) const DENIED: Table = networks("DENIED");
+pub(super) const DIRECT: Table = networks("DIRECT");
+
+/// A list of networks: a key is the length of its first bits, and them.
+const fn networks(name: &'static str) -> Table {
+    Table { name, key: size_of::<u32>() + size_of::<Place>(), value: size_of::<u32>(), entries: NETWORKS_MAX }
+}
+
 /// Every map.
-pub(super) const TABLES: [Table; 6] = [
+pub(super) const TABLES: [Table; 8] = [
     NETNS,
+    DENIED,
+    DIRECT,
     ORIGINALS,
     COUNTERS,
     HANDOFFS,

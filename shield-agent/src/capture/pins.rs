@@ -5,6 +5,7 @@
 //! a pin can open the gate.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
@@ -45,6 +46,12 @@ impl Pins {
         others.sort_unstable_by(|a, b| b.cmp(a));
         let at = |version| Self { dir: version_dir(version).join(instance).join(agent.as_str()) };
         Ok(others.into_iter().map(at).filter(Self::exist).collect())
+    }
+
+    /// Name of the instance.
+    pub(super) fn instance(&self) -> &str {
+        let name = self.dir.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+        name.expect("made of the names of an instance and an agent, which are text")
     }
 
     pub(super) fn dir(&self) -> &Path {

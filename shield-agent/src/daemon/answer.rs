@@ -55,6 +55,7 @@ impl Supervisor {
     pub(super) async fn reload_policy(&mut self, crew: &mut Crew) -> Result<GateReply, RoleError> {
         match self.premises.read_policy() {
             Ok(policy) => {
+                self.gates.set_networks(self.premises.policy_files.networks());
                 crew.set_policy(&policy).await?;
                 let files = policy.files.len();
                 self.premises.policy = policy;
@@ -91,10 +92,7 @@ impl Supervisor {
         answer: GateReply,
     ) -> Result<(), RoleError> {
         self.awaiting.insert(agent.clone(), (reply, answer));
-        match self.gates.sockets(&agent) {
-            Some(sockets) => crew.add_gate(&agent, &sockets).await,
-            None => Ok(()),
-        }
+        crew.add_gate(&agent, &self.gates.sockets(&agent)).await
     }
 
     async fn set_frozen(

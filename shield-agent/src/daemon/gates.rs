@@ -7,34 +7,40 @@
 //! ```
 //! A gate is only ever opened here, on purpose. What cannot be adopted stays shut.
 
+mod backstops;
+mod namespaces;
+mod record;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
 use super::watch::{self, Raised, Watched};
 use super::open_sockets;
-use crate::capture::backstop::{self, BackstopError};
 use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
+use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate};
 use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
 use crate::ipc::gate::{AgentEntry, AgentKind};
 use crate::names::AgentName;
+use crate::networks::Networks;
 use crate::report::Chain;
 use crate::role::RoleKind;
+pub use namespaces::NamespaceChange;
+use namespaces::Namespaces;
+use record::{Record, Records};
 
 /// Every gate of the instance.
 #[derive(Debug)]
 pub struct Gates {
     instance: String,
     cgroups: Cgroups,
-    records: PathBuf,
+    records: Records,
+    /// Of the policy in force: those of every gate.
+    networks: Networks,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
     shut: BTreeMap<AgentName, Shut>,
@@ -49,8 +55,8 @@ struct Shut {
 
 struct Gated {
     gate: Gate,
-    sockets: Listeners,
-    kind: AgentKind,
+    namespaces: Namespaces,
+    record: Record,
     /// Whether the `shield run` that asked for it is still there.
     client: bool,
     watched: Watched,
@@ -59,29 +65,6 @@ struct Gated {
 impl std::fmt::Debug for Gated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gated").field("agent", self.gate.agent()).finish_non_exhaustive()
-    }
-}
-
-/// What must be known to adopt a gate: pins do not say whose cgroup it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    cgroup: PathBuf,
-    kind: AgentKind,
-}
-
-impl Record {
-    /// Whether nobody is left to hold back.
-    fn is_over(&self) -> bool {
-        match self.kind {
-            AgentKind::Run => !cgroup::is_populated(&self.cgroup),
-            AgentKind::Attached => !self.cgroup.exists(),
-        }
-    }
-}
-
-impl Gated {
-    fn record(&self) -> Record {
-        Record { cgroup: self.gate.cgroups().agent.clone(), kind: self.kind }
     }
 }
 
@@ -118,6 +101,9 @@ pub enum GateError {
         /// What mends it.
         remedy: String,
     },
+    /// A process moved on before its namespace was served.
+    #[error("the process is in another network namespace by now: its next connection is looked at again")]
+    OtherNamespace,
     /// Kernel, cgroup or sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -141,12 +127,13 @@ impl GateError {
 }
 
 impl Gates {
-    /// No gates yet. `records` is a directory of root's.
-    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf) -> Self {
+    /// No gates yet. `records` is a directory of root's, `networks` those of the policy in force.
+    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf, networks: Networks) -> Self {
         Self {
             instance: instance.to_owned(),
             cgroups,
-            records,
+            records: Records::in_directory(records),
+            networks,
             gated: BTreeMap::new(),
             shut: BTreeMap::new(),
         }
@@ -173,13 +160,12 @@ impl Gates {
 
     fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
         if record.is_over() {
-            Gate::clear(&self.instance, agent)?;
-            lower_backstop(&self.instance, agent, None);
+            self.clear(agent)?;
             return self.forget(agent);
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
         let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
-        self.serve(gate, record.kind, false, &netns_of(&record.cgroup)?)
+        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?)
     }
 
     /// Makes a fresh gated cgroup, served in a network namespace.
@@ -187,7 +173,12 @@ impl Gates {
         self.refuse_taken(agent)?;
         let cgroups = self.cgroups.create(agent)?;
         let place = cgroups.agent.clone();
-        self.make(agent, &cgroups, AgentKind::Run, netns)?;
+        self.make(
+            agent,
+            &cgroups,
+            Record { cgroup: place.clone(), kind: AgentKind::Run, home: None },
+            netns,
+        )?;
         Ok(place)
     }
 
@@ -201,13 +192,17 @@ impl Gates {
         }
         let cgroups = AgentCgroups { agent: place.clone(), ..self.cgroups.of(agent) };
         fs::create_dir_all(&cgroups.proxy).map_err(GateError::file("create cgroup", &cgroups.proxy))?;
-        self.make(agent, &cgroups, AgentKind::Attached, &netns_of(&place)?)?;
+        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, home: None };
+        self.make(agent, &cgroups, record, &netns_of(&place)?)?;
         Ok(caveats(&place))
     }
 
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let record = self.gated.get(agent).map(Gated::record).or_else(|| self.shut.get(agent).map(|shut| shut.record.clone()));
+        let record = match (self.gated.get(agent), self.shut.get(agent)) {
+            (Some(gated), _) => Some(gated.record.clone()),
+            (None, shut) => shut.map(|shut| shut.record.clone()),
+        };
         let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
@@ -224,7 +219,7 @@ impl Gates {
 
     /// Removes what has ended. Returns the agents that are gone.
     pub fn sweep(&mut self) -> Vec<AgentName> {
-        let ended = |gated: &Gated| !gated.client && gated.record().is_over();
+        let ended = |gated: &Gated| !gated.client && gated.record.is_over();
         let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent);
         let shut = self.shut.iter().filter(|(_, shut)| shut.record.is_over()).map(|(agent, _)| agent);
         let over: Vec<AgentName> = over.chain(shut).cloned().collect();
@@ -238,7 +233,7 @@ impl Gates {
 
     /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
     pub fn watch(&mut self) -> Vec<Raised> {
-        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.kind)).collect()
+        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.record.kind)).collect()
     }
 
     /// Everything that was found and still stands.
@@ -256,7 +251,7 @@ impl Gates {
     /// The agents, by name: those that are served, then those that are blocked.
     pub fn list(&self) -> Vec<AgentEntry> {
         let gated = self.gated.values().map(|gated| {
-            entry(gated.gate.agent(), gated.record(), gated.watched.standing().to_vec())
+            entry(gated.gate.agent(), gated.record.clone(), gated.watched.standing().to_vec())
         });
         let shut =
             self.shut.iter().map(|(agent, shut)| entry(agent, shut.record.clone(), vec![shut.why.clone()]));
@@ -273,7 +268,7 @@ impl Gates {
         let place = match (self.gated.get_mut(agent), self.shut.get(agent)) {
             (Some(gated), _) => {
                 if !frozen {
-                    gated.watched.may_go_on(&gated.gate, gated.kind).map_err(|why| stays(&why))?;
+                    gated.watched.may_go_on(&gated.gate, gated.record.kind).map_err(|why| stays(&why))?;
                 }
                 &gated.gate.cgroups().agent
             }
@@ -296,13 +291,39 @@ impl Gates {
         self.gated.iter().find(|(_, gated)| inside(gated)).map(|(agent, _)| agent)
     }
 
-    /// An agent's sockets, for the worker.
-    pub fn sockets(&self, agent: &AgentName) -> Option<AgentSockets<'_>> {
-        self.gated.get(agent).map(|gated| AgentSockets {
-            listeners: &gated.sockets.tcp,
-            dns: &gated.sockets.dns,
-            originals: gated.gate.originals_fd(),
-        })
+    /// An agent's sockets in each network namespace it is served in, for the worker.
+    pub fn sockets(&self, agent: &AgentName) -> Vec<AgentSockets<'_>> {
+        let Some(gated) = self.gated.get(agent) else { return Vec::new() };
+        let originals = gated.gate.originals_fd();
+        gated.namespaces.sockets().map(|sockets| AgentSockets { sockets, originals }).collect()
+    }
+
+    /// Serves the network namespaces agents have come to, and gives up those they have left.
+    pub fn sweep_namespaces(&mut self) -> Vec<(AgentName, NamespaceChange)> {
+        let mut changes = Vec::new();
+        for (agent, gated) in &mut self.gated {
+            let found = gated.namespaces.sweep(&mut gated.gate);
+            changes.extend(found.into_iter().map(|change| (agent.clone(), change)));
+        }
+        changes
+    }
+
+    /// Serves the network namespace a process of an agent is in now; with `cookie`, only if it is that one.
+    pub fn discover(&mut self, agent: &AgentName, pid: u32, cookie: Option<u64>) -> Option<NamespaceChange> {
+        let gated = self.gated.get_mut(agent)?;
+        gated.namespaces.discover(&mut gated.gate, pid, cookie)
+    }
+
+    /// Puts the networks of a policy into force. An agent whose kernel half cannot be told is stopped.
+    pub fn set_networks(&mut self, networks: &Networks) {
+        self.networks = networks.clone();
+        for (agent, gated) in &mut self.gated {
+            if let Err(error) = gated.gate.set_networks(networks) {
+                tracing::error!(%agent, "the networks of the policy are not in force: {}", Chain(&error));
+                watch::stop(agent, &gated.gate.cgroups().agent);
+            }
+            gated.namespaces.sockets().for_each(|sockets| backstops::raise(&gated.gate, sockets));
+        }
     }
 
     /// A name is also taken by a gate that could not be adopted: making another would have to open that one.
@@ -316,84 +337,69 @@ impl Gates {
         &mut self,
         agent: &AgentName,
         cgroups: &AgentCgroups,
-        kind: AgentKind,
+        record: Record,
         netns: &File,
     ) -> Result<(), GateError> {
-        let made = self.write_record(agent, &Record { cgroup: cgroups.agent.clone(), kind }).and_then(|()| {
+        let client = record.kind == AgentKind::Run;
+        let made = self.records.write(agent, &record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, kind, kind == AgentKind::Run, netns)
+            self.serve(gate, record, client, netns)
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
-            let _ = Gate::clear(&self.instance, agent);
-            lower_backstop(&self.instance, agent, None);
+            let _ = self.clear(agent);
             let _ = self.forget(agent);
         }
         made
     }
 
-    fn serve(
-        &mut self,
-        mut gate: Gate,
-        kind: AgentKind,
-        client: bool,
-        netns: &File,
-    ) -> Result<(), GateError> {
-        let mut helper = Command::new(super::roles::OURSELVES);
-        helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
-        let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
-        raise_backstop(&self.instance, &gate, &sockets);
-        gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, watched: Watched::default() });
+    fn serve(&mut self, mut gate: Gate, record: Record, client: bool, netns: &File) -> Result<(), GateError> {
+        gate.set_networks(&self.networks)?;
+        let namespaces = Namespaces::open(&mut gate, netns)?;
+        self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, watched: Watched::default() });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(gated) => {
-                gated.gate.detach()?;
-                lower_backstop(&self.instance, agent, Some(&gated.sockets));
+            Some(Gated { gate, namespaces, .. }) => {
+                namespaces.sockets().for_each(|sockets| backstops::lower(&gate, sockets));
+                gate.detach()?;
             }
-            None => {
-                Gate::clear(&self.instance, agent)?;
-                lower_backstop(&self.instance, agent, None);
-            }
+            None => self.clear(agent)?,
         }
         self.shut.remove(agent);
         self.forget(agent)
     }
 
+    /// Removes a gate of which nothing but its pins is known.
+    fn clear(&self, agent: &AgentName) -> Result<(), GateError> {
+        Gate::clear(&self.instance, agent)?;
+        backstops::lower_here(&self.instance, agent);
+        Ok(())
+    }
+
     /// Removes an agent's own cgroups and its record.
     fn forget(&self, agent: &AgentName) -> Result<(), GateError> {
         self.cgroups.remove(agent)?;
-        let path = self.record_path(agent);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(GateError::file("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn record_path(&self, agent: &AgentName) -> PathBuf {
-        self.records.join(format!("{agent}.json"))
+        self.records.remove(agent)
     }
 
     /// What was written about a gate; without it, what `shield run` would have made.
     fn record(&self, agent: &AgentName) -> Record {
-        let written = fs::read(self.record_path(agent)).ok();
-        let record = written.and_then(|text| serde_json::from_slice(&text).ok());
-        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run })
-    }
-
-    fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
-        let path = self.record_path(agent);
-        let text = serde_json::to_vec(record).map_err(io::Error::other);
-        text.and_then(|text| fs::write(&path, text)).map_err(GateError::file("write", &path))
+        let unwritten = || Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run, home: None };
+        self.records.read(agent).unwrap_or_else(unwritten)
     }
 }
 
-fn entry(agent: &AgentName, Record { cgroup, kind }: Record, findings: Vec<Finding>) -> AgentEntry {
+/// The command that opens sockets where they have to be born.
+fn helper() -> Command {
+    let mut helper = Command::new(super::roles::OURSELVES);
+    helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
+    helper
+}
+
+fn entry(agent: &AgentName, Record { cgroup, kind, .. }: Record, findings: Vec<Finding>) -> AgentEntry {
     AgentEntry {
         agent: agent.clone(),
         kind,
@@ -408,27 +414,6 @@ fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Find
     let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
     let remedy = watch::remedy(agent, record.kind, &record.cgroup);
     Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
-}
-
-/// A layer more in the network namespace the sockets are in.
-fn raise_backstop(instance: &str, gate: &Gate, sockets: &Listeners) {
-    let Some(socket) = sockets.tcp.first() else { return };
-    if let Err(error) = backstop::raise(socket.as_fd(), instance, gate.agent(), &gate.cgroups().agent) {
-        tracing::warn!(agent = %gate.agent(), "there is no second backstop, the hooks hold alone: {}", Chain(&error));
-    }
-}
-
-/// Takes the layer away, where the sockets are or else where we are.
-fn lower_backstop(instance: &str, agent: &AgentName, sockets: Option<&Listeners>) {
-    let lowered = match sockets.and_then(|sockets| sockets.tcp.first()) {
-        Some(socket) => backstop::lower(socket.as_fd(), instance, agent),
-        None => backstop::lower_here(instance, agent),
-    };
-    match lowered {
-        // Without the program there was no rule.
-        Ok(()) | Err(BackstopError::NoProgram) => {}
-        Err(error) => tracing::warn!(%agent, "the second backstop could not be taken away: {}", Chain(&error)),
-    }
 }
 
 /// The network namespace of a cgroup's processes, or ours when it has none.
@@ -448,15 +433,6 @@ fn caveats(place: &Path) -> Vec<String> {
             "{sockets} network sockets of processes already inside were made before the gate and pass by it: restart \
              those processes"
         ));
-    }
-    let namespace = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    let first = processes.first().and_then(namespace);
-    if processes.iter().filter_map(namespace).any(|netns| Some(netns) != first) {
-        caveats.push(
-            "processes inside are in several network namespaces; those outside the first one's are refused every \
-             connection"
-                .to_owned(),
-        );
     }
     caveats
 }

@@ -7,6 +7,7 @@ use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::Action;
 use crate::flow::policy::verdict::{Judgement, Subject};
 use crate::names::{AgentName, Digest};
+use crate::networks::Networks;
 
 /// A compiled policy.
 pub trait Judge: Send + Sync {
@@ -18,6 +19,8 @@ pub trait Judge: Send + Sync {
     fn judge(&self, subject: &Subject<'_>) -> Judgement;
     /// The verdict on a connection that is neither TLS nor HTTP.
     fn opaque(&self, flow: &Flow) -> Judgement;
+    /// The networks that are denied or direct.
+    fn networks(&self) -> &Networks;
     /// Digest of the policy's text.
     fn digest(&self) -> Digest;
 }

@@ -28,6 +28,7 @@ use self::index::HostIndex;
 use self::inline::InlineTest;
 use self::rule::{Exception, Rule};
 use crate::names::{Digest, RuleId};
+use crate::networks::Networks;
 use crate::yaml::Mistakes;
 use verdict::Verdict;
 
@@ -37,6 +38,7 @@ pub struct Policy {
     mode: Mode,
     defaults: Defaults,
     known_hosts: Vec<HostPattern>,
+    networks: Networks,
     rules: Vec<Rule>,
     exceptions: BTreeMap<RuleId, Vec<Exception>>,
     index: HostIndex,

@@ -14,11 +14,13 @@ pub enum ToWorker {
     Configure(Box<WorkerConfig>),
     /// Policy files as read, already checked by the supervisor. Replaces the running policy as a whole.
     Policy(PolicyText),
-    /// Serve an agent. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
+    /// Serve an agent in a network namespace, beside those it is served in. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
     /// (opened read-only) to look originals up in.
     AddGate {
         /// The agent these sockets belong to: identity comes from here.
         agent: AgentName,
+        /// Cookie of the namespace; sockets that served it before are closed.
+        netns: u64,
         /// Number of TCP listener descriptors.
         listeners: u8,
         /// Number of UDP socket descriptors for DNS.
@@ -28,6 +30,13 @@ pub enum ToWorker {
     RemoveGate {
         /// Which.
         agent: AgentName,
+    },
+    /// Stop serving an agent in one network namespace and close its sockets there.
+    RemoveNamespace {
+        /// Which.
+        agent: AgentName,
+        /// Cookie of the namespace.
+        netns: u64,
     },
     /// Answer to `FromWorker::WhichProgram`.
     Program {

@@ -13,6 +13,7 @@ use crate::flow::inspect;
 use crate::flow::inspect::action::{Action, Effect};
 use crate::flow::judge::Judge;
 use crate::names::{AgentName, Digest, RuleId};
+use crate::networks::Networks;
 
 impl Judge for Policy {
     fn body_need(&self, agent: &AgentName, head: &RequestHead, now: Timestamp) -> bool {
@@ -48,6 +49,10 @@ impl Judge for Policy {
         // Without a request there is nothing a rule could be compared with.
         let why = format!("{} sent neither TLS nor HTTP: defaults.opaque", flow.agent);
         self.judgement(self.defaults.opaque, None, why)
+    }
+
+    fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     fn digest(&self) -> Digest {

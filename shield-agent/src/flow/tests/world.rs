@@ -108,7 +108,7 @@ async fn introduce(supervisor: &UnixStream, config: WorkerConfig) -> SocketAddr 
     let dns = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (map, _) = std::io::pipe().unwrap();
     let map = OwnedFd::from(map);
-    let add = ToWorker::AddGate { agent: "bot".parse().unwrap(), listeners: 1, dns: 1 };
+    let add = ToWorker::AddGate { agent: "bot".parse().unwrap(), netns: 1, listeners: 1, dns: 1 };
     fds::send(supervisor, &add, &[listener.as_fd(), dns.as_fd(), map.as_fd()]).await.unwrap();
     let (serving, _) = fds::receive(supervisor).await.unwrap();
     assert!(matches!(serving, FromWorker::Serving { agent } if agent.as_str() == "bot"));

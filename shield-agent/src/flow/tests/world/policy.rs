@@ -7,6 +7,7 @@ use crate::flow::judge::Judge;
 use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, Subject, Verdict};
 use crate::ipc::worker::PolicyText;
 use crate::names::{AgentName, Digest, RuleId};
+use crate::networks::Networks;
 
 struct Plain;
 
@@ -52,6 +53,11 @@ impl Judge for Plain {
 
     fn opaque(&self, _flow: &Flow) -> Judgement {
         judgement(Verdict::Deny)
+    }
+
+    fn networks(&self) -> &Networks {
+        const NONE: &Networks = &Networks { deny: Vec::new(), direct: Vec::new() };
+        NONE
     }
 
     fn digest(&self) -> Digest {
