@@ -107,8 +107,9 @@ fn added(table: &str, cgroup: &Path, networks: &Networks) -> Result<String, Back
 fn to(network: &Network) -> String {
     let (address, length, port) = network.parts();
     let family = if address.is_ipv4() { "ip" } else { "ip6" };
-    let port = port.map(|port| format!(" meta l4proto {{ tcp, udp }} th dport {port}")).unwrap_or_default();
-    format!("{family} daddr {address}/{length}{port}")
+    // TCP alone is reached without the gate; the last rule drops the rest.
+    let port = port.map_or_else(|| "meta l4proto tcp".to_owned(), |port| format!("tcp dport {port}"));
+    format!("{family} daddr {address}/{length} {port}")
 }
 
 /// Has `nft` do all of it or nothing.
@@ -153,8 +154,8 @@ mod tests {
         let networks = Networks { deny: list("10.1.0.0/16:443"), direct: list("2001:db8::/32") };
         let rules = added("t", &cgroup2_mount().unwrap().join("a"), &networks).unwrap();
         let last: Vec<&str> = rules.lines().skip(2).map(|line| line.split_once("/.\" ").unwrap().1).collect();
-        let deny = "ip daddr 10.1.0.0/16 meta l4proto { tcp, udp } th dport 443 drop";
-        assert_eq!(last, [deny, "ip6 daddr 2001:db8::/32 accept", "counter drop"]);
+        let deny = "ip daddr 10.1.0.0/16 tcp dport 443 drop";
+        assert_eq!(last, [deny, "ip6 daddr 2001:db8::/32 meta l4proto tcp accept", "counter drop"]);
     }
 
     #[test]

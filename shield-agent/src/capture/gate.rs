@@ -10,7 +10,7 @@ use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use shield_common::event::Reason;
 use shield_common::handoff::Tuple;
 use shield_common::original::Original;
-use shield_common::served::Served;
+use shield_common::served::{Owner, Served};
 
 use super::backstop::{self, BackstopError};
 use super::cgroup::AgentCgroups;
@@ -19,7 +19,7 @@ use super::foreign::{self, Foreign};
 use super::host;
 use super::intact::{self, Broken, Running};
 use super::networks::Tries;
-use super::object::{COUNTERS, HANDOFFS, HOOKS, NETNS, ORIGINALS, TABLES};
+use super::object::{COUNTERS, HANDOFFS, HOOKS, NETNS, ORIGINALS, OWNERS, TABLES};
 use super::pins::{self, Pins, pin_error};
 use super::renew::Renewal;
 use super::sys::{self, Open};
@@ -202,6 +202,17 @@ impl Gate {
     /// Programs of others that see the agent's calls beside ours.
     pub fn others(&self) -> io::Result<BTreeSet<Foreign>> {
         foreign::find(&self.cgroups.agent, &self.programs)
+    }
+
+    /// Whether a socket was made to serve this agent, and the hooks know it: nothing is sent to others.
+    pub fn knows(&self, socket: BorrowedFd<'_>) -> bool {
+        let Ok(owners) = sys::open_pin(&self.pins.map(OWNERS.name), Open::Whole) else { return false };
+        matches!(sys::socket_storage::<u32>(owners.as_fd(), socket), Ok(Some(owner)) if owner == Owner::Proxy as u32)
+    }
+
+    /// The instance it belongs to.
+    pub fn instance(&self) -> &str {
+        self.pins.instance()
     }
 
     /// The agent behind this gate.

@@ -94,6 +94,8 @@ pub(super) const DIRECT: Table = networks("DIRECT");
 const fn networks(name: &'static str) -> Table {
     Table { name, key: size_of::<u32>() + size_of::<Place>(), value: size_of::<u32>(), entries: NETWORKS_MAX }
 }
+pub(super) const OWNERS: Table =
+    Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 };
 
 /// Every map.
 pub(super) const TABLES: [Table; 8] = [
@@ -104,7 +106,7 @@ pub(super) const TABLES: [Table; 8] = [
     COUNTERS,
     HANDOFFS,
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
-    Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
+    OWNERS,
 ];
 
 /// Loads every program and map, attaching nothing.

@@ -19,10 +19,11 @@ use std::process::Command;
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::kept::{self, Kept};
 use super::watch::{self, Raised, Watched};
 use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate};
+use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners};
 use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
 use crate::ipc::gate::{AgentEntry, AgentKind};
 use crate::names::AgentName;
@@ -139,14 +140,16 @@ impl Gates {
         }
     }
 
-    /// Takes over the gates an earlier daemon left, with fresh sockets; ends those whose agent is gone.
+    /// Takes over the gates an earlier daemon left, with the sockets that were kept or else fresh ones; ends those whose
+    /// agent is gone.
     ///
     /// Returns what could not be taken over: those agents stay blocked, and are stopped when their gate lost a hook.
-    pub fn adopt_all(&mut self) -> Result<Vec<(AgentName, GateError)>, GateError> {
+    pub fn adopt_all(&mut self, mut kept: Kept) -> Result<Vec<(AgentName, GateError)>, GateError> {
         let mut failed = Vec::new();
         for agent in Gate::pinned(&self.instance)? {
             let record = self.record(&agent);
-            if let Err(error) = self.adopt(&agent, &record) {
+            let sockets = kept.take(&self.instance, &agent);
+            if let Err(error) = self.adopt(&agent, &record, sockets) {
                 if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
                     watch::stop(&agent, &record.cgroup);
                 }
@@ -155,17 +158,20 @@ impl Gates {
                 self.shut.insert(agent, Shut { record, why });
             }
         }
+        kept.let_go_of_the_rest();
         Ok(failed)
     }
 
-    fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
+    fn adopt(&mut self, agent: &AgentName, record: &Record, kept: Vec<Listeners>) -> Result<(), GateError> {
         if record.is_over() {
+            kept.iter().for_each(|sockets| kept::let_go(&self.instance, agent, sockets));
             self.clear(agent)?;
             return self.forget(agent);
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
-        let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
-        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?)
+        let served: Vec<_> = kept.iter().map(|sockets| (sockets.netns_cookie, sockets.served)).collect();
+        let gate = Gate::adopt_serving(&self.instance, agent, &cgroups, &served)?;
+        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?, kept)
     }
 
     /// Makes a fresh gated cgroup, served in a network namespace.
@@ -343,7 +349,7 @@ impl Gates {
         let client = record.kind == AgentKind::Run;
         let made = self.records.write(agent, &record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, record, client, netns)
+            self.serve(gate, record, client, netns, Vec::new())
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
@@ -353,17 +359,28 @@ impl Gates {
         made
     }
 
-    fn serve(&mut self, mut gate: Gate, record: Record, client: bool, netns: &File) -> Result<(), GateError> {
+    fn serve(
+        &mut self,
+        mut gate: Gate,
+        record: Record,
+        client: bool,
+        netns: &File,
+        kept: Vec<Listeners>,
+    ) -> Result<(), GateError> {
         gate.set_networks(&self.networks)?;
-        let namespaces = Namespaces::open(&mut gate, netns)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, watched: Watched::default() });
+        let namespaces = Namespaces::open(&mut gate, netns, kept)?;
+        let watched = Watched::default();
+        self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, watched });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
             Some(Gated { gate, namespaces, .. }) => {
-                namespaces.sockets().for_each(|sockets| backstops::lower(&gate, sockets));
+                for sockets in namespaces.sockets() {
+                    backstops::lower(&gate, sockets);
+                    kept::let_go(&self.instance, agent, sockets);
+                }
                 gate.detach()?;
             }
             None => self.clear(agent)?,
