@@ -6,19 +6,26 @@
 
 pub mod host;
 
+pub mod backstop;
 pub mod cgroup;
 pub mod gate;
 pub mod listeners;
 pub mod originals;
 
 mod error;
+mod foreign;
+mod intact;
 mod networks;
 mod object;
 mod pins;
+mod renew;
 mod sys;
+mod tables;
 
 pub use cgroup::{AgentCgroups, Cgroups};
 pub use error::CaptureError;
-pub use gate::{Broken, Gate};
+pub use foreign::Foreign;
+pub use gate::Gate;
 pub use host::check_host;
+pub use intact::Broken;
 pub use listeners::Listeners;

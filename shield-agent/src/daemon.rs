@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod crew;
 pub mod folders;
 pub mod gates;
+pub mod kept;
 pub mod lock;
 pub mod notify;
 pub mod open_sockets;
@@ -23,6 +24,7 @@ pub mod signals;
 pub mod socket;
 pub mod trust;
 pub mod users;
+pub mod watch;
 
 mod answer;
 
@@ -38,6 +40,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::backoff::Backoff;
 use self::crew::{Crew, FromCrew};
 use self::gates::{GateError, Gates, NamespaceChange};
+use self::kept::Kept;
 use self::lock::{InstanceLock, LockError};
 use self::premises::{Premises, PremisesError};
 use self::roles::RoleError;
@@ -96,6 +99,7 @@ pub enum DaemonError {
 
 /// Runs the daemon until it is told to end. The calling process must have one thread.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    let kept = Kept::receive();
     check_host()?;
     // Whoever starts us may have blocked the signals that end us.
     SigSet::all().thread_unblock().map_err(|errno| DaemonError::Process(errno.into()))?;
@@ -107,7 +111,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone(), networks);
     let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
+    runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket, kept))
 }
 
 struct Supervisor {
@@ -121,14 +125,14 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self, gate_socket: UnixListener) -> Result<(), DaemonError> {
+    async fn run(mut self, gate_socket: UnixListener, kept: Kept) -> Result<(), DaemonError> {
         let mut signals = Signals::listen().map_err(DaemonError::Process)?;
         let crew = tokio::select! {
             crew = Crew::start(self.premises.crew_plan()) => crew.map_err(DaemonError::Crew)?,
             () = signals.end() => return Ok(()),
         };
         self.trust = Some(self.premises.write_trust(&crew.ca_certificate)?);
-        for (agent, error) in self.gates.adopt_all()? {
+        for (agent, error) in self.gates.adopt_all(kept)? {
             tracing::error!(%agent, "a gate of an earlier daemon could not be taken over, so the agent stays blocked: {}", Chain(&error));
         }
         let listener = tokio::net::UnixListener::from_std(gate_socket).map_err(DaemonError::Process)?;
@@ -299,12 +303,18 @@ impl Supervisor {
             tracing::info!(%agent, "gone");
             crew.remove_gate(&agent).await?;
         }
+        for raised in self.gates.watch() {
+            crew.raise(raised).await?;
+        }
         Ok(())
     }
 
     async fn add_all_gates(&self, crew: &mut Crew) -> Result<(), RoleError> {
         for agent in self.gates.agents() {
             crew.add_gate(&agent, &self.gates.sockets(&agent)).await?;
+        }
+        for raised in self.gates.standing() {
+            crew.raise(raised).await?;
         }
         Ok(())
     }

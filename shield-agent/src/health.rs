@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::capture::backstop;
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::check_host;
 use crate::config::Config;
@@ -50,7 +51,7 @@ impl Check {
 
 /// Looks at everything; `config` is the configuration or why there is none.
 pub fn check(config: Result<Config, String>) -> Vec<Check> {
-    let mut checks = vec![kernel(), cgroup2(), role_users(), roots()];
+    let mut checks = vec![kernel(), cgroup2(), second_backstop(), role_users(), roots()];
     match config {
         Ok(config) => checks.extend([Check::ok("config", "readable"), daemon(&config)]),
         Err(error) => {
@@ -79,6 +80,18 @@ fn cgroup2() -> Check {
         Err(_) => {
             let remedy = "mount -t cgroup2 none /sys/fs/cgroup/unified";
             Check::bad("cgroup2", Status::Failed, "no cgroup2 file system is mounted", remedy)
+        }
+    }
+}
+
+/// A layer that holds without our hooks.
+fn second_backstop() -> Check {
+    match backstop::check() {
+        Ok(()) => Check::ok("second-backstop", "the packet filter takes rules about cgroups"),
+        Err(error) => {
+            let sentence = Chain(&error).to_string();
+            let remedy = "install nftables and load the kernel modules nf_tables and nft_socket";
+            Check::bad("second-backstop", Status::Warning, format!("the hooks hold alone: {sentence}"), remedy)
         }
     }
 }

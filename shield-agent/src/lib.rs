@@ -4,6 +4,7 @@
 
 // Words used everywhere.
 pub mod config;
+pub mod finding;
 pub mod names;
 pub mod networks;
 pub mod report;

@@ -89,6 +89,14 @@ impl Network {
         Ok(network)
     }
 
+    /// Its first address, how many bits of that count, and the one port it is about.
+    pub fn parts(&self) -> (IpAddr, u32, Option<u16>) {
+        let address = Ipv6Addr::from(self.place.address.bytes()).to_canonical();
+        let length = self.bits - PORT_BITS - if address.is_ipv4() { MAPPED_BITS } else { 0 };
+        let port = u16::from_be(self.place.port as u16);
+        (address, length, (port != 0).then_some(port))
+    }
+
     /// Whether a place is in it.
     pub fn contains(&self, place: Place) -> bool {
         Self { bits: self.bits, place }.masked().place == self.place

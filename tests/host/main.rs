@@ -2,17 +2,20 @@
 //!
 //! Numbers in comments are those of the design's list of cases.
 
+mod backstop;
 mod bypass;
 mod datagram;
 mod escape;
 mod launch;
 mod layers;
 mod lifecycle;
+mod neighbours;
 mod networks;
 mod prerequisites;
 mod redirect;
 mod squat;
 mod storm;
+mod upgrade;
 
 use std::path::Path;
 

@@ -2,6 +2,7 @@
 //! network. It leaves nothing behind, however it ends.
 
 mod daemon;
+mod manager;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use shield_agent::approval::view::{HoldState, HoldView};
 use tempfile::TempDir;
 
 pub use self::daemon::{Daemon, Role, remove_empty_parents, tool};
+use self::manager::ServiceManager;
 pub use self::settings::Settings;
 use crate::netns::Netns;
 use crate::origin::Origin;
@@ -59,7 +61,8 @@ impl Deployment {
         let origin = Origin::start(&elsewhere, network.origin, &repositories)?;
         let disk = settings.state_size.map(|size| SmallDisk::mount(&dir.path().join("state"), size));
         let config = settings.write(dir.path(), &origin)?;
-        let daemon = Daemon::start(&place, &config, &settings.instance)?;
+        let manager = settings.managed.then(|| ServiceManager::start(dir.path())).transpose()?;
+        let daemon = Daemon::start(&place, &config, &settings.instance, manager)?;
         Ok(Self { daemon, origin, place, _disk: disk.transpose()?, dir })
     }
 

@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use shield_agent::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
 use shield_agent::names::AgentName;
 use shield_common::event::Reason;
+use shield_common::limits::ABI;
 
 use crate::netns::Netns;
 use crate::proxy::Proxy;
@@ -105,6 +106,17 @@ impl World {
         let gate = Gate::attach_without(&instance, &agent, &cgroups, &omitted)?;
         let actor = actor.to_owned();
         Ok(Some(Self { agent_netns, internet, instance, agent, cgroups, gate, sniffer, actor }))
+    }
+
+    /// Where the gate is pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.pins_of_version(ABI)
+    }
+
+    /// Where a version with another layout would pin the gate.
+    pub fn pins_of_version(&self, version: u32) -> PathBuf {
+        let version = Path::new("/sys/fs/bpf/agent-shield").join(format!("v{version}"));
+        version.join(&self.instance).join(self.agent.as_str())
     }
 
     /// Opens listeners in the agent's namespace and serves it there.

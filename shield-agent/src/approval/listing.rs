@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::view::HoldState;
+use crate::finding::Finding;
 use crate::flow::policy::verdict::Verdict;
 use crate::names::{AgentName, ExchangeId, HoldId, RuleId};
 
@@ -75,6 +76,8 @@ pub struct AgentView {
     pub denied: u64,
     /// When it last asked for something.
     pub last_seen: Option<Timestamp>,
+    /// What is known to be wrong with its protection.
+    pub findings: Vec<Finding>,
 }
 
 /// Which page of which exchanges, newest first.

@@ -6,7 +6,7 @@ use aya::maps::{MapData, MapError};
 use shield_common::networks::Place;
 
 use super::error::CaptureError;
-use super::gate::{map_error, open_map};
+use super::tables::{map_error, open_map};
 use super::object::{DENIED, DIRECT, Table};
 use super::pins::Pins;
 use crate::networks::{Network, Networks};

@@ -137,7 +137,7 @@ fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
 
 fn table(agents: &[AgentEntry]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["AGENT", "KIND", "STATE", "PROCESSES", "CGROUP"]);
+    table.load_style(presets::NOTHING).set_header(["AGENT", "KIND", "STATE", "PROCESSES", "CGROUP", "FINDINGS"]);
     for agent in agents {
         let kind = match agent.kind {
             AgentKind::Run => "run",
@@ -145,7 +145,9 @@ fn table(agents: &[AgentEntry]) -> Table {
         };
         let state = if agent.frozen { "frozen" } else { "running" };
         let processes = agent.processes.to_string();
-        table.add_row([agent.agent.as_str(), kind, state, &processes, &agent.cgroup.display().to_string()]);
+        let findings = agent.findings.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>().join(" ");
+        let cgroup = agent.cgroup.display().to_string();
+        table.add_row([agent.agent.as_str(), kind, state, &processes, &cgroup, &findings]);
     }
     table
 }

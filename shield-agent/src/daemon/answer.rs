@@ -96,7 +96,7 @@ impl Supervisor {
     }
 
     async fn set_frozen(
-        &self,
+        &mut self,
         crew: &mut Crew,
         agent: AgentName,
         frozen: bool,

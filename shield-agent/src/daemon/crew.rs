@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::roles::{Role, RoleError};
 use super::users::RoleUsers;
+use super::watch::Raised;
 use crate::capture::Listeners;
 use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
@@ -188,6 +189,11 @@ impl Crew {
     /// Tells the worker which program a process runs.
     pub async fn tell_program(&mut self, ask: u64, path: Vec<u8>) -> Result<(), RoleError> {
         self.worker.say(&ToWorker::Program { ask, path }, &[]).await
+    }
+
+    /// Makes a finding known to reviewers.
+    pub async fn raise(&mut self, Raised { finding, stopped }: Raised) -> Result<(), RoleError> {
+        self.tell_approver(ToApproverRole::Finding { finding, stopped }).await
     }
 
     /// Says something to the approver.

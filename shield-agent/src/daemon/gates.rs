@@ -7,6 +7,7 @@
 //! ```
 //! A gate is only ever opened here, on purpose. What cannot be adopted stays shut.
 
+mod backstops;
 mod namespaces;
 mod record;
 
@@ -18,9 +19,12 @@ use std::process::Command;
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::kept::{self, Kept};
+use super::watch::{self, Raised, Watched};
 use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate};
+use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners};
+use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
 use crate::ipc::gate::{AgentEntry, AgentKind};
 use crate::names::AgentName;
 use crate::networks::Networks;
@@ -40,7 +44,14 @@ pub struct Gates {
     networks: Networks,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
-    shut: BTreeMap<AgentName, Record>,
+    shut: BTreeMap<AgentName, Shut>,
+}
+
+/// A gate that could not be adopted.
+#[derive(Debug)]
+struct Shut {
+    record: Record,
+    why: Finding,
 }
 
 struct Gated {
@@ -49,8 +60,7 @@ struct Gated {
     record: Record,
     /// Whether the `shield run` that asked for it is still there.
     client: bool,
-    /// Whether its damage was reported.
-    damaged: bool,
+    watched: Watched,
 }
 
 impl std::fmt::Debug for Gated {
@@ -82,6 +92,16 @@ pub enum GateError {
     /// An agent started by `shield run` ends with its processes.
     #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
     NotAttached(AgentName),
+    /// It was stopped for a reason that still stands.
+    #[error("agent {agent} stays stopped, because {what}: {remedy}")]
+    StaysStopped {
+        /// The agent.
+        agent: AgentName,
+        /// What is wrong.
+        what: String,
+        /// What mends it.
+        remedy: String,
+    },
     /// A process moved on before its namespace was served.
     #[error("the process is in another network namespace by now: its next connection is looked at again")]
     OtherNamespace,
@@ -120,32 +140,38 @@ impl Gates {
         }
     }
 
-    /// Takes over the gates an earlier daemon left, with fresh sockets; ends those whose agent is gone.
+    /// Takes over the gates an earlier daemon left, with the sockets that were kept or else fresh ones; ends those whose
+    /// agent is gone.
     ///
     /// Returns what could not be taken over: those agents stay blocked, and are stopped when their gate lost a hook.
-    pub fn adopt_all(&mut self) -> Result<Vec<(AgentName, GateError)>, GateError> {
+    pub fn adopt_all(&mut self, mut kept: Kept) -> Result<Vec<(AgentName, GateError)>, GateError> {
         let mut failed = Vec::new();
         for agent in Gate::pinned(&self.instance)? {
             let record = self.record(&agent);
-            if let Err(error) = self.adopt(&agent, &record) {
+            let sockets = kept.take(&self.instance, &agent);
+            if let Err(error) = self.adopt(&agent, &record, sockets) {
                 if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
-                    stop(&agent, &record.cgroup);
+                    watch::stop(&agent, &record.cgroup);
                 }
+                let why = not_taken_over(&agent, &record, &error);
                 failed.push((agent.clone(), error));
-                self.shut.insert(agent, record);
+                self.shut.insert(agent, Shut { record, why });
             }
         }
+        kept.let_go_of_the_rest();
         Ok(failed)
     }
 
-    fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
+    fn adopt(&mut self, agent: &AgentName, record: &Record, kept: Vec<Listeners>) -> Result<(), GateError> {
         if record.is_over() {
-            Gate::clear(&self.instance, agent)?;
+            kept.iter().for_each(|sockets| kept::let_go(&self.instance, agent, sockets));
+            self.clear(agent)?;
             return self.forget(agent);
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
-        let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
-        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?)
+        let served: Vec<_> = kept.iter().map(|sockets| (sockets.netns_cookie, sockets.served)).collect();
+        let gate = Gate::adopt_serving(&self.instance, agent, &cgroups, &served)?;
+        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?, kept)
     }
 
     /// Makes a fresh gated cgroup, served in a network namespace.
@@ -179,8 +205,10 @@ impl Gates {
 
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let record =
-            self.gated.get(agent).map(|gated| gated.record.clone()).or_else(|| self.shut.get(agent).cloned());
+        let record = match (self.gated.get(agent), self.shut.get(agent)) {
+            (Some(gated), _) => Some(gated.record.clone()),
+            (None, shut) => shut.map(|shut| shut.record.clone()),
+        };
         let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
@@ -195,40 +223,65 @@ impl Gates {
         }
     }
 
-    /// Removes what has ended and stops what is damaged. Returns the agents that are gone.
+    /// Removes what has ended. Returns the agents that are gone.
     pub fn sweep(&mut self) -> Vec<AgentName> {
         let ended = |gated: &Gated| !gated.client && gated.record.is_over();
         let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent);
-        let shut = self.shut.iter().filter(|(_, record)| record.is_over()).map(|(agent, _)| agent);
+        let shut = self.shut.iter().filter(|(_, shut)| shut.record.is_over()).map(|(agent, _)| agent);
         let over: Vec<AgentName> = over.chain(shut).cloned().collect();
         for agent in &over {
             if let Err(error) = self.remove(agent) {
                 tracing::error!(%agent, "a gate could not be removed: {}", Chain(&error));
             }
         }
-        self.gated.values_mut().for_each(stop_if_damaged);
         over
     }
 
-    /// The agents, by name.
-    pub fn list(&self) -> Vec<AgentEntry> {
-        let entry = |(agent, gated): (&AgentName, &Gated)| {
-            let cgroup = gated.gate.cgroups().agent.clone();
-            AgentEntry {
-                agent: agent.clone(),
-                kind: gated.record.kind,
-                processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
-                frozen: cgroup::is_frozen(&cgroup),
-                cgroup,
-            }
-        };
-        self.gated.iter().map(entry).collect()
+    /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
+    pub fn watch(&mut self) -> Vec<Raised> {
+        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.record.kind)).collect()
     }
 
-    /// Stops or continues an agent's processes.
-    pub fn set_frozen(&self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
-        let gated = self.gated.get(agent).ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
-        let place = &gated.gate.cgroups().agent;
+    /// Everything that was found and still stands.
+    pub fn standing(&self) -> Vec<Raised> {
+        let of = |finding: &Finding, place: &Path| Raised {
+            finding: finding.clone(),
+            stopped: cgroup::is_frozen(place),
+        };
+        let gated = self.gated.values().flat_map(|gated| {
+            gated.watched.standing().iter().map(|finding| of(finding, &gated.gate.cgroups().agent))
+        });
+        gated.chain(self.shut.values().map(|shut| of(&shut.why, &shut.record.cgroup))).collect()
+    }
+
+    /// The agents, by name: those that are served, then those that are blocked.
+    pub fn list(&self) -> Vec<AgentEntry> {
+        let gated = self.gated.values().map(|gated| {
+            entry(gated.gate.agent(), gated.record.clone(), gated.watched.standing().to_vec())
+        });
+        let shut =
+            self.shut.iter().map(|(agent, shut)| entry(agent, shut.record.clone(), vec![shut.why.clone()]));
+        gated.chain(shut).collect()
+    }
+
+    /// Stops or continues an agent's processes. One whose gate does not hold is not continued.
+    pub fn set_frozen(&mut self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
+        let stays = |why: &Finding| GateError::StaysStopped {
+            agent: agent.clone(),
+            what: why.what.clone(),
+            remedy: why.remedy.clone(),
+        };
+        let place = match (self.gated.get_mut(agent), self.shut.get(agent)) {
+            (Some(gated), _) => {
+                if !frozen {
+                    gated.watched.may_go_on(&gated.gate, gated.record.kind).map_err(|why| stays(&why))?;
+                }
+                &gated.gate.cgroups().agent
+            }
+            (None, Some(shut)) if frozen => &shut.record.cgroup,
+            (None, Some(shut)) => return Err(stays(&shut.why)),
+            (None, None) => return Err(GateError::NoSuchAgent(agent.clone())),
+        };
         cgroup::set_frozen(place, frozen).map_err(GateError::file("freeze or thaw", place))
     }
 
@@ -273,8 +326,9 @@ impl Gates {
         for (agent, gated) in &mut self.gated {
             if let Err(error) = gated.gate.set_networks(networks) {
                 tracing::error!(%agent, "the networks of the policy are not in force: {}", Chain(&error));
-                stop(agent, &gated.gate.cgroups().agent);
+                watch::stop(agent, &gated.gate.cgroups().agent);
             }
+            gated.namespaces.sockets().for_each(|sockets| backstops::raise(&gated.gate, sockets));
         }
     }
 
@@ -295,30 +349,51 @@ impl Gates {
         let client = record.kind == AgentKind::Run;
         let made = self.records.write(agent, &record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, record, client, netns)
+            self.serve(gate, record, client, netns, Vec::new())
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
-            let _ = Gate::clear(&self.instance, agent);
+            let _ = self.clear(agent);
             let _ = self.forget(agent);
         }
         made
     }
 
-    fn serve(&mut self, mut gate: Gate, record: Record, client: bool, netns: &File) -> Result<(), GateError> {
+    fn serve(
+        &mut self,
+        mut gate: Gate,
+        record: Record,
+        client: bool,
+        netns: &File,
+        kept: Vec<Listeners>,
+    ) -> Result<(), GateError> {
         gate.set_networks(&self.networks)?;
-        let namespaces = Namespaces::open(&mut gate, netns)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, damaged: false });
+        let namespaces = Namespaces::open(&mut gate, netns, kept)?;
+        let watched = Watched::default();
+        self.gated.insert(gate.agent().clone(), Gated { gate, namespaces, record, client, watched });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(gated) => gated.gate.detach()?,
-            None => Gate::clear(&self.instance, agent)?,
+            Some(Gated { gate, namespaces, .. }) => {
+                for sockets in namespaces.sockets() {
+                    backstops::lower(&gate, sockets);
+                    kept::let_go(&self.instance, agent, sockets);
+                }
+                gate.detach()?;
+            }
+            None => self.clear(agent)?,
         }
         self.shut.remove(agent);
         self.forget(agent)
+    }
+
+    /// Removes a gate of which nothing but its pins is known.
+    fn clear(&self, agent: &AgentName) -> Result<(), GateError> {
+        Gate::clear(&self.instance, agent)?;
+        backstops::lower_here(&self.instance, agent);
+        Ok(())
     }
 
     /// Removes an agent's own cgroups and its record.
@@ -341,22 +416,21 @@ fn helper() -> Command {
     helper
 }
 
-/// A gate that lost a hook holds nothing back: its agent is stopped, once, until somebody looks.
-fn stop_if_damaged(gated: &mut Gated) {
-    let Err(damage) = gated.gate.is_intact() else { return };
-    if matches!(damage, Broken::CgroupGone(_)) || std::mem::replace(&mut gated.damaged, true) {
-        return;
+fn entry(agent: &AgentName, Record { cgroup, kind, .. }: Record, findings: Vec<Finding>) -> AgentEntry {
+    AgentEntry {
+        agent: agent.clone(),
+        kind,
+        processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
+        frozen: cgroup::is_frozen(&cgroup),
+        cgroup,
+        findings,
     }
-    let (agent, place) = (gated.gate.agent(), &gated.gate.cgroups().agent);
-    tracing::error!(%agent, "the gate is damaged: {damage}");
-    stop(agent, place);
 }
 
-fn stop(agent: &AgentName, place: &Path) {
-    match cgroup::set_frozen(place, true) {
-        Ok(()) => tracing::error!(%agent, "every process of the agent is stopped"),
-        Err(error) => tracing::error!(%agent, "the agent could not be stopped: {error}"),
-    }
+fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Finding {
+    let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
+    let remedy = watch::remedy(agent, record.kind, &record.cgroup);
+    Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
 }
 
 /// The network namespace of a cgroup's processes, or ours when it has none.

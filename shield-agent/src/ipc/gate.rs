@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Finding;
 use crate::names::AgentName;
 
 /// File name of the socket in `run_dir`.
@@ -127,6 +128,8 @@ pub struct AgentEntry {
     pub processes: usize,
     /// Whether its processes are stopped.
     pub frozen: bool,
+    /// What is known to be wrong with its protection.
+    pub findings: Vec<Finding>,
 }
 
 /// Where an agent's cgroup comes from.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::approval::view::{Decision, HoldState};
+use crate::finding::Severity;
 use crate::flow::inspect::action::Action;
 use crate::flow::origin::{Caller, Destination};
 use crate::flow::policy::verdict::Verdict;
@@ -36,6 +37,8 @@ pub const DETACHED: &str = "agent.detached";
 pub const FROZEN: &str = "agent.frozen";
 /// An agent's processes continue: `agent.thawed`.
 pub const THAWED: &str = "agent.thawed";
+/// Something was found about an agent's protection, or the host's: `finding.raised`.
+pub const FOUND: &str = "finding.raised";
 /// A policy came into force: `policy.loaded`.
 pub const POLICY: &str = "policy.loaded";
 
@@ -150,6 +153,21 @@ pub struct Over {
 pub struct By {
     /// Who.
     pub by: String,
+}
+
+/// Of [`FOUND`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What kind it is.
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+    /// Whether the agent's processes were stopped.
+    pub stopped: bool,
 }
 
 /// Of [`POLICY`].

@@ -107,6 +107,7 @@ async fn obey(engine: &Engine, supervisor: &UnixStream) -> Result<bool, RoleEnd>
             ToApproverRole::AgentAttached { agent } => engine.attached(&agent).await,
             ToApproverRole::AgentDetached { agent } => engine.detached(&agent).await,
             ToApproverRole::Frozen { agent, result } => engine.frozen(&agent, result).await,
+            ToApproverRole::Finding { finding, stopped } => engine.found(finding, stopped).await,
             ToApproverRole::Drain => return Ok(true),
         };
         if let Err(error) = done {

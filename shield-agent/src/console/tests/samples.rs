@@ -7,6 +7,7 @@ use crate::approval::listing::{AgentView, ExchangeView};
 use crate::approval::view::{Decision, DecisionView, HoldState, HoldView, ResultView};
 use crate::console::auth::Reviewer;
 use crate::flow::policy::verdict::Verdict;
+use crate::finding::{Finding, GATE_DAMAGED, Severity};
 use crate::names::{Digest, ExchangeId};
 
 /// When the samples are looked at.
@@ -104,6 +105,13 @@ pub(in crate::console) fn agents() -> Vec<AgentView> {
         held: 7,
         denied: 2,
         last_seen: Some("2026-11-25T17:41:30Z".parse().unwrap()),
+        findings: if frozen { vec![finding()] } else { Vec::new() },
     };
     vec![agent("deploy-bot", true, false, 2), agent("data-migrator", true, true, 0)]
+}
+
+pub(in crate::console) fn finding() -> Finding {
+    let agent = "data-migrator".parse().unwrap();
+    let what = "the gate is damaged: the pin of hook gate_connect4 is gone or cannot be opened";
+    Finding::of(&agent, GATE_DAMAGED, Severity::Critical, what.to_owned(), "shield detach data-migrator".to_owned())
 }

@@ -13,9 +13,9 @@ use std::path::Path;
 
 use shield_common::limits::NETNS_MAX;
 
-use super::{GateError, helper};
+use super::{GateError, backstops, helper};
 use crate::capture::{Gate, Listeners, listeners};
-use crate::daemon::cgroup;
+use crate::daemon::{cgroup, kept};
 use crate::names::AgentName;
 use crate::report::Chain;
 
@@ -67,11 +67,20 @@ pub enum NamespaceChange {
 }
 
 impl Namespaces {
-    /// Serves an agent in its first namespace.
-    pub(super) fn open(gate: &mut Gate, netns: &File) -> Result<Self, GateError> {
+    /// Serves an agent in its first namespace, and wherever listeners were kept for it.
+    pub(super) fn open(gate: &mut Gate, netns: &File, kept: Vec<Listeners>) -> Result<Self, GateError> {
         let first = inode(netns)?;
         let mut namespaces = Self { first, served: BTreeMap::new(), refused: BTreeMap::new(), full: false };
-        namespaces.serve(gate, first, netns, None)?;
+        for sockets in kept {
+            let known = sockets.tcp.iter().chain(&sockets.dns).all(|socket| gate.knows(socket.as_fd()));
+            match sockets.netns() {
+                Ok(place) if known => namespaces.take_in(gate, inode(&place)?, sockets)?,
+                _ => kept::let_go(gate.instance(), gate.agent(), &sockets),
+            }
+        }
+        if !namespaces.served.contains_key(&first) {
+            namespaces.serve(gate, first, netns, None)?;
+        }
         Ok(namespaces)
     }
 
@@ -169,9 +178,16 @@ impl Namespaces {
         if expected.is_some_and(|expected| expected != cookie) {
             return Err(GateError::OtherNamespace);
         }
-        gate.serve_netns(cookie, sockets.served)?;
-        self.served.insert(namespace, Served { sockets, empty_for: 0 });
+        self.take_in(gate, namespace, sockets)?;
         Ok(cookie)
+    }
+
+    fn take_in(&mut self, gate: &mut Gate, namespace: Inode, sockets: Listeners) -> Result<(), GateError> {
+        backstops::raise(gate, &sockets);
+        gate.serve_netns(sockets.netns_cookie, sockets.served)?;
+        kept::keep(gate, &sockets);
+        self.served.insert(namespace, Served { sockets, empty_for: 0 });
+        Ok(())
     }
 
     fn give_up_empty(&mut self, gate: &mut Gate, seen: &BTreeMap<Inode, u32>) -> Vec<NamespaceChange> {
@@ -186,6 +202,8 @@ impl Namespaces {
         for namespace in over {
             let Some(served) = self.served.remove(&namespace) else { continue };
             let cookie = served.sockets.netns_cookie;
+            backstops::lower(gate, &served.sockets);
+            kept::let_go(gate.instance(), gate.agent(), &served.sockets);
             if let Err(error) = gate.stop_serving(cookie) {
                 // Its listeners are closed all the same: connections there find nobody.
                 tracing::error!(agent = %gate.agent(), "{}", Chain(&error));
