@@ -6,4 +6,5 @@ mod holding;
 mod opening;
 mod recording;
 mod shapes;
+mod websockets;
 mod world;
