@@ -132,7 +132,7 @@ async fn carry_out(services: Arc<Services>, mut orders: Orders, under_way: TaskT
     while let Some(order) = orders.recv().await {
         let services = Arc::clone(&services);
         under_way.spawn(async move {
-            order::carry_out(Arc::clone(&services.approver), &services.upstream, *order).await;
+            order::carry_out(&services, *order).await;
         });
     }
 }

@@ -12,6 +12,7 @@ use crate::flow::decrypt::Limits;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::review::approver::Approver;
+use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::{Upstream, trust};
 use crate::ipc::worker::WorkerConfig;
 use crate::names::AgentName;
@@ -27,6 +28,8 @@ pub struct Services {
     pub leaves: Leaves,
     /// The journal, and the holds.
     pub approver: Arc<Approver>,
+    /// Connections that wait for an approved WebSocket.
+    pub websockets: Arc<Waiting>,
     /// The way out.
     pub upstream: Upstream,
     /// Which programs processes run.
@@ -65,6 +68,7 @@ impl Services {
             policy,
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
+            websockets: Arc::default(),
             upstream: Upstream::new(tls, Arc::clone(&forbidden), config.connect_timeout),
             programs,
             forbidden,

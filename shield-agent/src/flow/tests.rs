@@ -7,4 +7,5 @@ mod naming;
 mod opening;
 mod recording;
 mod shapes;
+mod websockets;
 mod world;

@@ -95,6 +95,9 @@ const PAYLOADS: &[(&str, &str, &str)] = &[
     ("another port", MISDIRECTED, "GET / HTTP/1.1\r\nHost: localhost:1\r\n\r\n"),
     ("a fragment", BAD, "GET /a#b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("a dot segment", BAD, "GET /a/%2e%2e/b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a raw angle bracket", BAD, "GET /a<b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a raw quote in the query", BAD, "GET /a?b=\"c\" HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a raw space", BAD, "GET /a b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("a raw byte in the target", BAD, "GET /\u{e9} HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("two spaces", BAD, "GET  / HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("an unknown version", BAD, "GET / HTTP/3.0\r\nHost: HOST\r\n\r\n"),
@@ -106,14 +109,29 @@ const PAYLOADS: &[(&str, &str, &str)] = &[
     ),
     ("CONNECT", NOT_IMPLEMENTED, "CONNECT HOST HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     (
-        "a WebSocket",
-        NOT_IMPLEMENTED,
+        "half a WebSocket handshake",
+        BAD,
         "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ),
     (
         "an unmet expectation",
         NOT_IMPLEMENTED,
         "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nExpect: magic\r\n\r\n",
+    ),
+    (
+        "another protocol",
+        NOT_IMPLEMENTED,
+        "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade, close\r\nUpgrade: tls/1.0\r\n\r\n",
+    ),
+    (
+        "an upgrade with a body",
+        NOT_IMPLEMENTED,
+        "GET / HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
+    ),
+    (
+        "a request to a proxy",
+        NOT_IMPLEMENTED,
+        "GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n\r\n",
     ),
     ("HTTP/2 without TLS", NOT_IMPLEMENTED, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 ];

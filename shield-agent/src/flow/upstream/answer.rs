@@ -95,7 +95,7 @@ async fn read_body(body: &mut AnswerBody, limit: usize) -> Result<Option<Bytes>,
 }
 
 /// Takes out what concerned only the connection to the upstream.
-fn strip_connection_fields(headers: &mut HeaderMap) {
+pub(super) fn strip_connection_fields(headers: &mut HeaderMap) {
     let listed = connection_options(headers);
     let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect::<Vec<_>>();
     for name in hop_by_hop.into_iter().chain(listed) {

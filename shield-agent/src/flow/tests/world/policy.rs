@@ -43,7 +43,7 @@ impl Judge for Plain {
         let drops = |body: &[u8]| body.windows(4).any(|word| word == b"drop");
         let verdict = match (subject.head.method.as_str(), subject.head.path(), subject.body) {
             (_, "/denied", _) => Verdict::Deny,
-            ("DELETE", ..) => Verdict::Hold,
+            ("DELETE", ..) | (_, "/held", _) => Verdict::Hold,
             (_, "/sql", BodyView::Whole(body)) if !drops(body) => Verdict::Allow,
             (_, "/sql", _) => Verdict::Hold,
             _ => Verdict::Allow,
