@@ -91,7 +91,12 @@ fn second_backstop() -> Check {
         Err(error) => {
             let sentence = Chain(&error).to_string();
             let remedy = "install nftables and load the kernel modules nf_tables and nft_socket";
-            Check::bad("second-backstop", Status::Warning, format!("the hooks hold alone: {sentence}"), remedy)
+            Check::bad(
+                "second-backstop",
+                Status::Warning,
+                format!("the hooks hold alone: {sentence}"),
+                remedy,
+            )
         }
     }
 }

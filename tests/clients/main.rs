@@ -4,6 +4,6 @@
 mod attached;
 mod git;
 mod http;
-mod namespaces;
 mod names;
+mod namespaces;
 mod quic;

@@ -95,7 +95,10 @@ fn restart_twice(deployment: &mut Deployment) -> Result<()> {
         ensure!(deployment.origin.connections() == before, "a connection got out without a daemon");
         deployment.restart()?;
         ensure!(agent.tell("go on")? == all, "a connection made without a daemon was lost");
-        ensure!(deployment.origin.ledger.of("GET", path).len() == CONNECTIONS, "a request was lost or doubled");
+        ensure!(
+            deployment.origin.ledger.of("GET", path).len() == CONNECTIONS,
+            "a request was lost or doubled"
+        );
     }
     drop(agent);
     wait::until("the listeners to be let go", || (deployment.daemon.kept() == 0).then_some(()))

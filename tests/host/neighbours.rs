@@ -10,7 +10,8 @@ use shield_tests::world::World;
 
 use crate::world;
 
-const CONNECT: &str = r#"say(outcome(lambda: socket.create_connection(("1.2.3.4", 443), 10).recv(100).decode()))"#;
+const CONNECT: &str =
+    r#"say(outcome(lambda: socket.create_connection(("1.2.3.4", 443), 10).recv(100).decode()))"#;
 
 /// A cgroup above the agent's that only this world has.
 fn above(world: &World) -> Result<&Path> {
@@ -55,7 +56,11 @@ say(outcome(lambda: udp().sendto(b"secret", ("1.2.3.4", 443))))
     assert!(world.run(connect)?.starts_with("ECONNREFUSED"));
     let _one = Foreign::attach(above(&world)?, Calls::Connect4, Act::Excuse)?;
     let _two = Foreign::attach(above(&world)?, Calls::Sendmsg4, Act::Excuse)?;
-    assert_eq!(world.run(connect)?, "ok\nEPERM\nEPERM", "our refusal stood: nothing is proved about the backstop");
+    assert_eq!(
+        world.run(connect)?,
+        "ok\nEPERM\nEPERM",
+        "our refusal stood: nothing is proved about the backstop"
+    );
     assert!(world.counted(Reason::Egress)? > 0);
     world.assert_silent()
 }
@@ -70,10 +75,17 @@ fn programs_of_others_are_found_where_they_are() -> Result<()> {
     let _beside = Foreign::attach(&world.cgroups.agent, Calls::Sendmsg4, Act::Nothing)?;
     let _below = Foreign::attach(&below, Calls::Connect4, Act::Nothing)?;
     let found: Vec<_> = world.gate.others()?.into_iter().map(|it| (it.calls, it.cgroup, it.inside)).collect();
-    let expected =
-        [(above(&world)?, "connect4", false), (&world.cgroups.agent, "sendmsg4", true), (&below, "connect4", true)];
+    let expected = [
+        (above(&world)?, "connect4", false),
+        (&world.cgroups.agent, "sendmsg4", true),
+        (&below, "connect4", true),
+    ];
     for (cgroup, calls, inside) in expected {
-        assert!(found.contains(&(calls, cgroup.to_owned(), inside)), "{calls} of {}: {found:?}", cgroup.display());
+        assert!(
+            found.contains(&(calls, cgroup.to_owned(), inside)),
+            "{calls} of {}: {found:?}",
+            cgroup.display()
+        );
     }
     assert_eq!(found.len(), expected.len(), "{found:?}");
     Ok(())

@@ -114,7 +114,8 @@ fn to(network: &Network) -> String {
 
 /// Has `nft` do all of it or nothing.
 fn run(rules: &str, netns: Option<BorrowedFd<'_>>, arguments: &[&str]) -> Result<(), BackstopError> {
-    let program = PROGRAMS.iter().find(|program| Path::new(program).exists()).ok_or(BackstopError::NoProgram)?;
+    let program =
+        PROGRAMS.iter().find(|program| Path::new(program).exists()).ok_or(BackstopError::NoProgram)?;
     let mut command = Command::new(program);
     command.args(arguments).args(["-f", "-"]).env_clear().current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -162,6 +163,9 @@ mod tests {
     fn a_cgroup_whose_name_would_end_the_rule_is_refused() {
         let evil = cgroup2_mount().unwrap().join("a\" accept\n");
         assert!(matches!(added("t", &evil, &Networks::default()), Err(BackstopError::Unnameable(_))));
-        assert!(matches!(added("t", Path::new("/elsewhere/a"), &Networks::default()), Err(BackstopError::Unnameable(_))));
+        assert!(matches!(
+            added("t", Path::new("/elsewhere/a"), &Networks::default()),
+            Err(BackstopError::Unnameable(_))
+        ));
     }
 }

@@ -50,18 +50,33 @@ pub(super) fn find(agent: &Path, running: &Running) -> io::Result<BTreeSet<Forei
     };
     above.retain(is_new);
     for (hook, program) in above {
-        found.insert(Foreign { program, calls: calls(hook), cgroup: home(agent, hook, program), inside: false });
+        found.insert(Foreign {
+            program,
+            calls: calls(hook),
+            cgroup: home(agent, hook, program),
+            inside: false,
+        });
     }
     Ok(found)
 }
 
 /// Adds what is attached to `cgroup` and below it.
-fn inside(cgroup: &Path, hooks: &[&Hook], running: &Running, found: &mut BTreeSet<Foreign>) -> io::Result<()> {
+fn inside(
+    cgroup: &Path,
+    hooks: &[&Hook],
+    running: &Running,
+    found: &mut BTreeSet<Foreign>,
+) -> io::Result<()> {
     let handle = File::open(cgroup)?;
     for hook in hooks {
         for program in sys::programs(handle.as_fd(), hook.attach_type, Programs::OfTheCgroup)? {
             if running.get(hook.name) != Some(&program) {
-                found.insert(Foreign { program, calls: calls(hook), cgroup: cgroup.to_owned(), inside: true });
+                found.insert(Foreign {
+                    program,
+                    calls: calls(hook),
+                    cgroup: cgroup.to_owned(),
+                    inside: true,
+                });
             }
         }
     }

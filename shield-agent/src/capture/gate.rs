@@ -91,7 +91,11 @@ impl Gate {
 
     /// Takes over a gate as if its programs were another version's, so that a test can see them replaced.
     #[doc(hidden)]
-    pub fn adopt_anew(instance: &str, agent: &AgentName, cgroups: &AgentCgroups) -> Result<Self, CaptureError> {
+    pub fn adopt_anew(
+        instance: &str,
+        agent: &AgentName,
+        cgroups: &AgentCgroups,
+    ) -> Result<Self, CaptureError> {
         Self::take_over(instance, agent, cgroups, &[], true)
     }
 

@@ -17,8 +17,8 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt, listen,
-    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt,
+    listen, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::de::DeserializeOwned;

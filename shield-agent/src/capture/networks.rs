@@ -6,9 +6,9 @@ use aya::maps::{MapData, MapError};
 use shield_common::networks::Place;
 
 use super::error::CaptureError;
-use super::tables::{map_error, open_map};
 use super::object::{DENIED, DIRECT, Table};
 use super::pins::Pins;
+use super::tables::{map_error, open_map};
 use crate::networks::{Network, Networks};
 
 /// What a trie keeps for a network that is listed.

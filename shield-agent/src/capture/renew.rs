@@ -71,7 +71,9 @@ impl Renewal<'_> {
                 check_map(self.pins, table)?;
                 continue;
             }
-            let Some(other) = self.others.first().filter(|other| check_map(other, table).is_ok()) else { continue };
+            let Some(other) = self.others.first().filter(|other| check_map(other, table).is_ok()) else {
+                continue;
+            };
             let from = other.map(table.name);
             let map = sys::open_pin(&from, Open::Whole).map_err(pin_error("open", &from))?;
             sys::pin(map.as_fd(), &place).map_err(pin_error("create", &place))?;
@@ -81,8 +83,10 @@ impl Renewal<'_> {
 
     /// Whether every hook runs our program on the gate's maps.
     fn is_current(&self) -> bool {
-        let maps: Option<Vec<u32>> =
-            TABLES.iter().map(|table| Some(MapInfo::from_pin(self.pins.map(table.name)).ok()?.id())).collect();
+        let maps: Option<Vec<u32>> = TABLES
+            .iter()
+            .map(|table| Some(MapInfo::from_pin(self.pins.map(table.name)).ok()?.id()))
+            .collect();
         let (Some(maps), Ok(tags)) = (maps, object::tags()) else { return false };
         let ours = |hook: &&Hook| -> Option<bool> {
             let link = sys::open_pin(&self.pins.link(hook.name), Open::Whole).ok()?;
@@ -113,7 +117,8 @@ impl Renewal<'_> {
                 Side::Agent => (&self.cgroups.agent, &agent),
                 Side::Proxy => (&self.cgroups.proxy, &proxy),
             };
-            let refused = |source| CaptureError::HookRefused { hook: hook.name, cgroup: path.clone(), source };
+            let refused =
+                |source| CaptureError::HookRefused { hook: hook.name, cgroup: path.clone(), source };
             let program = program(object, hook).map_err(refused)?;
             match self.link(hook)? {
                 Some(link) => replace(link, program, undo)
@@ -148,7 +153,8 @@ impl Renewal<'_> {
     /// Detaches what no hook of this version is, says what the gate has, and removes the pins of other versions.
     fn finish(&self) -> Result<(), CaptureError> {
         for pins in [self.pins].into_iter().chain(self.others) {
-            for name in pins.links().iter().filter(|name| HOOKS.iter().all(|hook| hook.name != name.as_str())) {
+            for name in pins.links().iter().filter(|name| HOOKS.iter().all(|hook| hook.name != name.as_str()))
+            {
                 let place = pins.link(name);
                 if let Ok(link) = sys::open_pin(&place, Open::Whole) {
                     // A link whose cgroup is gone is detached already.

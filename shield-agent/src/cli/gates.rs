@@ -137,7 +137,14 @@ fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
 
 fn table(agents: &[AgentEntry]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["AGENT", "KIND", "STATE", "PROCESSES", "CGROUP", "FINDINGS"]);
+    table.load_style(presets::NOTHING).set_header([
+        "AGENT",
+        "KIND",
+        "STATE",
+        "PROCESSES",
+        "CGROUP",
+        "FINDINGS",
+    ]);
     for agent in agents {
         let kind = match agent.kind {
             AgentKind::Run => "run",

@@ -20,8 +20,8 @@ use std::process::Command;
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
 use super::kept::{self, Kept};
-use super::watch::{self, Raised, Watched};
 use super::open_sockets;
+use super::watch::{self, Raised, Watched};
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners};
 use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
@@ -256,9 +256,10 @@ impl Gates {
 
     /// The agents, by name: those that are served, then those that are blocked.
     pub fn list(&self) -> Vec<AgentEntry> {
-        let gated = self.gated.values().map(|gated| {
-            entry(gated.gate.agent(), gated.record.clone(), gated.watched.standing().to_vec())
-        });
+        let gated = self
+            .gated
+            .values()
+            .map(|gated| entry(gated.gate.agent(), gated.record.clone(), gated.watched.standing().to_vec()));
         let shut =
             self.shut.iter().map(|(agent, shut)| entry(agent, shut.record.clone(), vec![shut.why.clone()]));
         gated.chain(shut).collect()

@@ -45,7 +45,8 @@ impl Kept {
     /// The listeners of one agent, a set for each network namespace. What is no whole set is let go.
     pub fn take(&mut self, instance: &str, agent: &AgentName) -> Vec<Listeners> {
         let prefix = name(instance, agent, "");
-        let names: Vec<String> = self.groups.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+        let names: Vec<String> =
+            self.groups.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
         let mut sets = Vec::new();
         for name in names {
             match Listeners::assemble(self.groups.remove(&name).unwrap_or_default()) {
@@ -67,7 +68,8 @@ impl Kept {
 
 /// Has the service manager keep an agent's listeners.
 pub fn keep(gate: &Gate, sockets: &Listeners) {
-    let all: Vec<BorrowedFd<'_>> = sockets.tcp.iter().chain(&sockets.dns).map(|socket| socket.as_fd()).collect();
+    let all: Vec<BorrowedFd<'_>> =
+        sockets.tcp.iter().chain(&sockets.dns).map(|socket| socket.as_fd()).collect();
     notify::keep(&name(gate.instance(), gate.agent(), &sockets.netns_cookie.to_string()), &all);
 }
 

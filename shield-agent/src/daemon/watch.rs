@@ -96,7 +96,10 @@ impl Watched {
             fresh.partition(|foreign| !is_first_look && foreign.inside && foreign.can_overrule());
         known.extend(bystanders.iter().cloned());
         let damage = broken.map(|broken| damaged(agent, kind, place, &broken));
-        (damage.or_else(|| intruders.first().map(|foreign| intruded(agent, foreign))), also_judged(agent, &bystanders))
+        (
+            damage.or_else(|| intruders.first().map(|foreign| intruded(agent, foreign))),
+            also_judged(agent, &bystanders),
+        )
     }
 }
 
@@ -115,10 +118,15 @@ pub fn stop(agent: &AgentName, place: &Path) {
 pub fn remedy(agent: &AgentName, kind: AgentKind, place: &Path) -> String {
     match kind {
         AgentKind::Run => {
-            format!("end it with `echo 1 > {}/cgroup.kill` and start it again with shield run", place.display())
+            format!(
+                "end it with `echo 1 > {}/cgroup.kill` and start it again with shield run",
+                place.display()
+            )
         }
         AgentKind::Attached => {
-            format!("gate it anew, then let it go on: shield detach {agent}, shield attach, shield thaw {agent}")
+            format!(
+                "gate it anew, then let it go on: shield detach {agent}, shield attach, shield thaw {agent}"
+            )
         }
     }
 }
@@ -146,6 +154,8 @@ fn also_judged(agent: &AgentName, others: &[Foreign]) -> Option<Finding> {
         .map(|it| format!("program {} on {} of {}", it.program, it.calls, it.cgroup.display()))
         .collect();
     let what = format!("also judged by {}", list.join(", "));
-    let remedy = "nothing if you know them: they can refuse more, and nothing leaves the host past our backstop".to_owned();
+    let remedy =
+        "nothing if you know them: they can refuse more, and nothing leaves the host past our backstop"
+            .to_owned();
     (!list.is_empty()).then(|| Finding::of(agent, ALSO_JUDGED, Severity::Warning, what, remedy))
 }

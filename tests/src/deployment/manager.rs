@@ -33,7 +33,8 @@ pub(super) struct ServiceManager {
 impl ServiceManager {
     pub(super) fn start(dir: &Path) -> Result<Self> {
         let (socket, store) = (dir.join("notify"), Store::default());
-        let listener = UnixDatagram::bind(&socket).context("cannot bind the socket of the service manager")?;
+        let listener =
+            UnixDatagram::bind(&socket).context("cannot bind the socket of the service manager")?;
         let kept = store.clone();
         std::thread::spawn(move || while hear(&listener, &kept).is_ok() {});
         Ok(Self { socket, store })
@@ -47,7 +48,8 @@ impl ServiceManager {
     pub(super) fn command(&self, place: &Netns, program: &Path) -> Command {
         let store = lock(&self.store);
         let copy = |(_, kept): &(String, OwnedFd)| {
-            let copy = fcntl(kept, FcntlArg::F_DUPFD_CLOEXEC(OUT_OF_THE_WAY)).expect("a descriptor can be copied");
+            let copy =
+                fcntl(kept, FcntlArg::F_DUPFD_CLOEXEC(OUT_OF_THE_WAY)).expect("a descriptor can be copied");
             // SAFETY: the call just made it; nobody else owns it.
             unsafe { OwnedFd::from_raw_fd(copy) }
         };
@@ -77,7 +79,8 @@ fn hear(listener: &UnixDatagram, store: &Store) -> Result<()> {
     let mut text = [0; 4096];
     let mut space = nix::cmsg_space!([RawFd; MOST]);
     let mut parts = [IoSliceMut::new(&mut text)];
-    let heard = recvmsg::<()>(listener.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let heard =
+        recvmsg::<()>(listener.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut sockets = Vec::new();
     for message in heard.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = message {

@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::approval::listing::{AgentView, ExchangeView};
 use crate::approval::view::{Decision, DecisionView, HoldState, HoldView, ResultView};
 use crate::console::auth::Reviewer;
-use crate::flow::policy::verdict::Verdict;
 use crate::finding::{Finding, GATE_DAMAGED, Severity};
+use crate::flow::policy::verdict::Verdict;
 use crate::names::{Digest, ExchangeId};
 
 /// When the samples are looked at.
@@ -113,5 +113,11 @@ pub(in crate::console) fn agents() -> Vec<AgentView> {
 pub(in crate::console) fn finding() -> Finding {
     let agent = "data-migrator".parse().unwrap();
     let what = "the gate is damaged: the pin of hook gate_connect4 is gone or cannot be opened";
-    Finding::of(&agent, GATE_DAMAGED, Severity::Critical, what.to_owned(), "shield detach data-migrator".to_owned())
+    Finding::of(
+        &agent,
+        GATE_DAMAGED,
+        Severity::Critical,
+        what.to_owned(),
+        "shield detach data-migrator".to_owned(),
+    )
 }

@@ -32,6 +32,8 @@ fn complain(agent: &AgentName, lowered: Result<(), BackstopError>) {
     match lowered {
         // Without the program there was no rule.
         Ok(()) | Err(BackstopError::NoProgram) => {}
-        Err(error) => tracing::warn!(%agent, "the second backstop could not be taken away: {}", Chain(&error)),
+        Err(error) => {
+            tracing::warn!(%agent, "the second backstop could not be taken away: {}", Chain(&error))
+        }
     }
 }

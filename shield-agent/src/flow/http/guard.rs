@@ -48,8 +48,12 @@ pub struct Refused {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Head { scanned: usize },
-    Body { left: u64 },
+    Head {
+        scanned: usize,
+    },
+    Body {
+        left: u64,
+    },
     Chunks(Chunk),
     /// The head offered another protocol: what follows is for whoever accepts it.
     Offered,
@@ -95,7 +99,9 @@ impl<S> Guard<S> {
                     Some(end) => {
                         let framing = head::check(&rest[..end]).map_err(|why| match why {
                             // A connection that spoke HTTP is not something else later.
-                            Unclear::NotHttp if !self.first => Unclear::Ambiguous("a request line is malformed"),
+                            Unclear::NotHttp if !self.first => {
+                                Unclear::Ambiguous("a request line is malformed")
+                            }
                             why => why,
                         })?;
                         self.first = false;

@@ -161,9 +161,7 @@ impl Fields {
                 Err(Unclear::Ambiguous("Transfer-Encoding is given in HTTP/1.0"))
             }
             (_, None | Some(0), false) if self.offer => Ok(Framing::Upgrade),
-            _ if self.offer => {
-                Err(Unclear::Unsupported("a request with a body cannot change the protocol"))
-            }
+            _ if self.offer => Err(Unclear::Unsupported("a request with a body cannot change the protocol")),
             (_, None, true) => Ok(Framing::Chunked),
             (_, length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }

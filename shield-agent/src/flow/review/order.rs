@@ -11,10 +11,10 @@ use super::outcome::Outcome;
 use super::websocket::Opened;
 use crate::approval::permit::Permit;
 use crate::flow::http::canonical::{Header, Scheme};
-use crate::flow::upstream::answer::{Answer, Collected};
-use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::flow::services::Services;
 use crate::flow::upstream::Outbound;
+use crate::flow::upstream::answer::{Answer, Collected};
+use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::flow::upstream::error::UpstreamError;
 use crate::flow::upstream::websocket::Opening;
 use crate::ipc::approver::{SendFailure, SendOrder, StoredResponse};
@@ -77,10 +77,9 @@ async fn open_websocket(
             let mut outcome = Outcome::begin(Arc::clone(&services.approver), ExchangeId(order.hold.0));
             outcome.answered(status);
             services.websockets.give(&agent, digest, Opened { stream, outcome });
-            let headers = fields.iter().map(|(name, value)| Header {
-                name: name.as_str().into(),
-                value: value.as_bytes().into(),
-            });
+            let headers = fields
+                .iter()
+                .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() });
             let verified_name = (head.scheme == Scheme::Https).then_some(head.host);
             Ok(StoredResponse { status, headers: headers.collect(), body: Bytes::new(), verified_name })
         }

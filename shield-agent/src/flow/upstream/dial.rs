@@ -72,8 +72,7 @@ impl Dialer {
         let tls_failed = |source| UpstreamError::Tls { name: name.to_owned(), source };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|error| tls_failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let handshake =
-            timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| too_slow())?;
+        let handshake = timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| too_slow())?;
         Ok(Dialed::Tls(Box::new(handshake.map_err(tls_failed)?)))
     }
 }

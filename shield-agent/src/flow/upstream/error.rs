@@ -76,9 +76,11 @@ impl UpstreamError {
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
             | Self::NotWritten(_) => false,
-            Self::Exchange(_) | Self::NoAnswer(_) | Self::Switched | Self::BadSwitch(_) | Self::BrokeOff(_) => {
-                true
-            },
+            Self::Exchange(_)
+            | Self::NoAnswer(_)
+            | Self::Switched
+            | Self::BadSwitch(_)
+            | Self::BrokeOff(_) => true,
         }
     }
 
