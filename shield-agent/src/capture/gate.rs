@@ -181,6 +181,11 @@ impl Gate {
         &self.cgroups
     }
 
+    /// Where its links are pinned.
+    pub fn links_dir(&self) -> PathBuf {
+        self.pins.dir().join("links")
+    }
+
     /// Opens the pinned maps.
     fn open(agent: &AgentName, cgroups: &AgentCgroups, pins: Pins) -> Result<Self, CaptureError> {
         for table in &TABLES {
