@@ -13,6 +13,7 @@ mod holds;
 mod journal;
 mod login;
 mod manual;
+mod paint;
 mod policy;
 mod show;
 

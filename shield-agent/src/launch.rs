@@ -13,7 +13,7 @@ mod runtime;
 mod streams;
 mod trust;
 pub mod user;
-pub(crate) mod wait;
+mod wait;
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -157,7 +157,7 @@ fn prepare(gate: &mut GateClient, launch: &Launch) -> Result<PreparedRun, Launch
 }
 
 /// The exit code a shell would show: the command's own, or 128 and the signal that ended it.
-pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_STARTED)
 }

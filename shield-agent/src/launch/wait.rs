@@ -23,14 +23,14 @@ const FORWARDED: &[Signal] = &[
 
 /// Signals held back from this process so that none is lost between fork and wait.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub(super) struct Signals {
     before: SigSet,
     arrivals: SignalFd,
 }
 
 impl Signals {
     /// Holds them back from now on.
-    pub(crate) fn block() -> Result<Self, LaunchError> {
+    pub(super) fn block() -> Result<Self, LaunchError> {
         let mut awaited: SigSet = FORWARDED.iter().copied().collect();
         awaited.add(Signal::SIGCHLD);
         let failed = |errno: nix::errno::Errno| LaunchError::setup("holding back", "signals")(errno.into());
@@ -41,14 +41,14 @@ impl Signals {
     }
 
     /// Restores what was before; for the child, whose command expects its caller's signals.
-    pub(crate) fn unblock(&self) -> Result<(), LaunchError> {
+    pub(super) fn unblock(&self) -> Result<(), LaunchError> {
         self.before
             .thread_set_mask()
             .map_err(|errno| LaunchError::setup("restoring", "signals")(errno.into()))
     }
 
     /// Passes signals on to `child` until it ends.
-    pub(crate) fn forward_until_exit(&self, child: Pid) -> Result<ExitStatus, LaunchError> {
+    pub(super) fn forward_until_exit(&self, child: Pid) -> Result<ExitStatus, LaunchError> {
         let failed = |errno: nix::errno::Errno| LaunchError::setup("waiting for", "the agent")(errno.into());
         loop {
             match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(failed)? {

@@ -58,6 +58,63 @@ pub enum Layer {
     NoListener,
 }
 
+impl Layer {
+    /// All of them, those of the gate first.
+    pub const ALL: [Self; 13] = [
+        Self::Connect,
+        Self::Sendmsg,
+        Self::Create,
+        Self::Setsockopt,
+        Self::Egress,
+        Self::Ingress,
+        Self::NoListener,
+        Self::Seccomp,
+        Self::Landlock,
+        Self::Mounts,
+        Self::Launcher,
+        Self::Capability,
+        Self::Permission,
+    ];
+
+    /// One word for a cell.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Sendmsg => "sendmsg",
+            Self::Create => "create",
+            Self::Setsockopt => "setsockopt",
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+            Self::NoListener => "no listener",
+            Self::Seccomp => "seccomp",
+            Self::Landlock => "landlock",
+            Self::Mounts => "mounts",
+            Self::Launcher => "launcher",
+            Self::Capability => "capability",
+            Self::Permission => "permission",
+        }
+    }
+
+    /// What it is, in a line.
+    pub const fn means(self) -> &'static str {
+        match self {
+            Self::Connect => "the hook on connect() refuses it",
+            Self::Sendmsg => "the hook on messages to an address refuses it",
+            Self::Create => "the hook on new sockets refuses this kind",
+            Self::Setsockopt => "the hook on socket options refuses the option",
+            Self::Egress => "the backstop drops the packet as it leaves",
+            Self::Ingress => "the backstop drops the packet as it arrives",
+            Self::NoListener => "nobody listens where it would be led",
+            Self::Seccomp => "the launcher's filter of system calls refuses the call",
+            Self::Landlock => "the launcher put other processes out of reach",
+            Self::Mounts => "the launcher's view of files does not have it",
+            Self::Launcher => "the launcher closed what was open",
+            Self::Capability => "the kernel itself wants a capability the agent lacks",
+            Self::Permission => "the kernel itself keeps files and processes of others from the agent",
+        }
+    }
+}
+
 /// What an attempt proves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]

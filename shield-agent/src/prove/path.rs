@@ -10,6 +10,8 @@ use super::probes::{Attempt, cgroup, device, family, hook, local, loopback, opti
 pub struct Path {
     /// Its name, stable.
     pub id: &'static str,
+    /// What it is one of.
+    pub group: Group,
     /// What it is, in a few words.
     pub title: &'static str,
     /// Tries it, as the agent.
@@ -24,6 +26,43 @@ pub struct Path {
     pub(super) spoils: bool,
     /// Where it is not promised.
     excuses: &'static [Excuse],
+}
+
+/// Kinds of ways out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Packets the agent writes itself, and families no hook sees.
+    Raw,
+    /// Options that send a packet elsewhere.
+    Routes,
+    /// This host's own services, and callers from outside.
+    Host,
+    /// Devices and namespaces.
+    Roads,
+    /// Leaving the gate, or taking it apart.
+    Gate,
+    /// Others who might act for the agent.
+    Others,
+}
+
+impl Group {
+    /// As people read it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Raw => "Raw packets and other families",
+            Self::Routes => "Routes of the packet's own",
+            Self::Host => "On this host",
+            Self::Roads => "Other roads",
+            Self::Gate => "Leaving the gate, taking it apart",
+            Self::Others => "Others who might act for the agent",
+        }
+    }
 }
 
 /// Which attempt has to succeed before a failed one means anything.
@@ -61,9 +100,10 @@ struct Excuse {
     why: &'static str,
 }
 
-const fn path(id: &'static str, title: &'static str, attempt: fn(&Facts) -> Attempt) -> Path {
+const fn path(group: Group, id: &'static str, title: &'static str, attempt: fn(&Facts) -> Attempt) -> Path {
     Path {
         id,
+        group,
         title,
         attempt,
         control: Control::Ungated,
@@ -141,72 +181,74 @@ const NEIGHBOURS_IN_REACH: &[Excuse] = &[Excuse {
     why: "processes of the agent's user outside its cgroup stay in its reach; `shield run` puts them out of it",
 }];
 
+use Group::{Gate, Host, Others, Raw, Roads, Routes, Tcp, Udp};
+
 /// Every way, in the order it is shown.
 pub const PATHS: &[Path] = &[
-    path("tcp4", "TCP over IPv4", tcp::v4),
-    path("tcp6", "TCP over IPv6", tcp::v6),
-    path("tcp-mapped", "TCP to a v4-mapped address", tcp::mapped),
-    path("tcp-bound", "TCP from an address of its own", tcp::bound),
-    path("tfo-send", "TCP fast open, sendto", tcp::fast_open_send),
-    path("tfo-connect", "TCP fast open, connect", tcp::fast_open_connect),
-    path("mptcp", "Multipath TCP", tcp::multipath),
-    path("uring-tcp", "io_uring: TCP", ring::connect),
-    path("uring-udp", "io_uring: UDP", ring::send),
-    path("uring-sqpoll", "io_uring by a kernel thread", ring::connect_by_kernel_thread),
-    path("udp4", "UDP over IPv4, connected", udp::connected_v4),
-    path("udp4-sendto", "UDP over IPv4, sendto", udp::sent_v4),
-    path("udp6", "UDP over IPv6, connected", udp::connected_v6),
-    path("udp6-sendto", "UDP over IPv6, sendto", udp::sent_v6),
-    path("udp-mapped", "UDP to a v4-mapped address", udp::sent_mapped),
-    path("udp-many", "UDP, sendmmsg", udp::sent_many),
-    path("udp-unspec", "UDP, family unspecified", udp::sent_unspecified),
-    path("udp-dns", "DNS, whoever is asked", udp::name_asked),
-    path("udp-multicast", "UDP multicast", udp::multicast),
-    path("udp-broadcast", "UDP broadcast", udp::broadcast),
-    path("udplite", "UDP-Lite, connected", udp::lite_connected),
-    path("udplite-sendto", "UDP-Lite, sendto", udp::lite_sent),
-    path("icmp", "Raw ICMP", raw::icmp),
-    path("ip-hdrincl", "Raw IP, own headers", raw::own_headers),
-    path("ping", "Ping socket", raw::ping),
-    path("packet", "Packet socket", raw::packet),
-    path("packet-bypass", "Packet socket, no queue", raw::packet_past_the_queues),
-    path("xdp", "XDP socket", family::xdp).by_descriptor().excused(NO_HOOK_SEES_IT),
-    path("vsock", "Hypervisor socket", family::vsock).by_descriptor().excused(NO_HOOK_SEES_IT),
-    path("alg", "Crypto socket", family::alg).by_descriptor().excused(NO_HOOK_SEES_IT),
-    path("netlink", "Netlink of packet filters", family::netlink).by_descriptor().excused(NO_HOOK_SEES_IT),
-    path("lsrr", "IPv4 source route, option", option::source_route),
-    path("lsrr-cmsg", "IPv4 source route, message", option::source_route_of_a_message),
-    path("srh", "IPv6 segment route", option::segment_route),
-    path("bind-device", "TCP bound to a device", option::bound_to_device),
-    path("pktinfo", "UDP, device of a message", option::device_of_a_message),
-    path("inbound", "A caller from outside", tcp::listen).aided(Aid::Call),
-    path("loopback", "A stranger on loopback", loopback::stranger),
-    path("own-address", "A stranger on own address", loopback::own_address),
-    path("gate-port", "The gate's own port", loopback::gate),
-    path("tun", "A tunnel of its own", device::tunnel),
-    path("nft-dnat", "A packet filter's rewrite", device::rewrite),
-    path("setns", "Another network namespace", device::enter_elsewhere),
-    path("cgroup-procs", "Leaving: cgroup.procs", cgroup::procs).leaving().excused(ROOT_OWNS_THE_GATE),
-    path("cgroup-threads", "Leaving: cgroup.threads", cgroup::threads).leaving().excused(ROOT_OWNS_THE_GATE),
-    path("cgroup-clone", "Leaving: clone3 elsewhere", cgroup::clone_elsewhere)
+    path(Tcp, "tcp4", "TCP over IPv4", tcp::v4),
+    path(Tcp, "tcp6", "TCP over IPv6", tcp::v6),
+    path(Tcp, "tcp-mapped", "TCP to a v4-mapped address", tcp::mapped),
+    path(Tcp, "tcp-bound", "TCP from its own address", tcp::bound),
+    path(Tcp, "tfo-send", "TCP fast open, sendto", tcp::fast_open_send),
+    path(Tcp, "tfo-connect", "TCP fast open, connect", tcp::fast_open_connect),
+    path(Tcp, "mptcp", "Multipath TCP", tcp::multipath),
+    path(Tcp, "uring-tcp", "io_uring: TCP", ring::connect),
+    path(Tcp, "uring-sqpoll", "io_uring by a kernel thread", ring::connect_by_kernel_thread),
+    path(Udp, "udp4", "UDP over IPv4, connected", udp::connected_v4),
+    path(Udp, "udp4-sendto", "UDP over IPv4, sendto", udp::sent_v4),
+    path(Udp, "udp6", "UDP over IPv6, connected", udp::connected_v6),
+    path(Udp, "udp6-sendto", "UDP over IPv6, sendto", udp::sent_v6),
+    path(Udp, "udp-mapped", "UDP to a v4-mapped address", udp::sent_mapped),
+    path(Udp, "udp-many", "UDP, sendmmsg", udp::sent_many),
+    path(Udp, "udp-unspec", "UDP, family unspecified", udp::sent_unspecified),
+    path(Udp, "udp-dns", "DNS, whoever is asked", udp::name_asked),
+    path(Udp, "udp-multicast", "UDP multicast", udp::multicast),
+    path(Udp, "udp-broadcast", "UDP broadcast", udp::broadcast),
+    path(Udp, "udplite", "UDP-Lite, connected", udp::lite_connected),
+    path(Udp, "udplite-sendto", "UDP-Lite, sendto", udp::lite_sent),
+    path(Udp, "uring-udp", "io_uring: UDP", ring::send),
+    path(Raw, "icmp", "Raw ICMP", raw::icmp),
+    path(Raw, "ip-hdrincl", "Raw IP, own headers", raw::own_headers),
+    path(Raw, "ping", "Ping socket", raw::ping),
+    path(Raw, "packet", "Packet socket", raw::packet),
+    path(Raw, "packet-bypass", "Packet socket, no queue", raw::packet_past_the_queues),
+    path(Raw, "xdp", "XDP socket", family::xdp).by_descriptor().excused(NO_HOOK_SEES_IT),
+    path(Raw, "vsock", "Hypervisor socket", family::vsock).by_descriptor().excused(NO_HOOK_SEES_IT),
+    path(Raw, "alg", "Crypto socket", family::alg).by_descriptor().excused(NO_HOOK_SEES_IT),
+    path(Raw, "netlink", "Netlink of packet filters", family::netlink).by_descriptor().excused(NO_HOOK_SEES_IT),
+    path(Routes, "lsrr", "IPv4 source route, option", option::source_route),
+    path(Routes, "lsrr-cmsg", "IPv4 source route, message", option::source_route_of_a_message),
+    path(Routes, "srh", "IPv6 segment route", option::segment_route),
+    path(Routes, "bind-device", "TCP bound to a device", option::bound_to_device),
+    path(Routes, "pktinfo", "UDP, device of a message", option::device_of_a_message),
+    path(Host, "inbound", "A caller from outside", tcp::listen).aided(Aid::Call),
+    path(Host, "loopback", "A stranger on loopback", loopback::stranger),
+    path(Host, "own-address", "A stranger on own address", loopback::own_address),
+    path(Host, "gate-port", "The gate's own port", loopback::gate),
+    path(Roads, "tun", "A tunnel of its own", device::tunnel),
+    path(Roads, "nft-dnat", "A packet filter's rewrite", device::rewrite),
+    path(Roads, "setns", "Another network namespace", device::enter_elsewhere),
+    path(Gate, "cgroup-procs", "Leaving: cgroup.procs", cgroup::procs).leaving().excused(ROOT_OWNS_THE_GATE),
+    path(Gate, "cgroup-threads", "Leaving: cgroup.threads", cgroup::threads).leaving().excused(ROOT_OWNS_THE_GATE),
+    path(Gate, "cgroup-clone", "Leaving: clone3 elsewhere", cgroup::clone_elsewhere)
         .leaving()
         .excused(ROOT_OWNS_THE_GATE),
-    path("cgroup-mount", "Leaving: a new mount", cgroup::new_mount).leaving(),
-    path("cgroup-proc", "Leaving: another's /proc", cgroup::through_proc).leaving(),
-    path("unpin", "Removing the hooks' pins", hook::unpin).leaving().spoiling().excused(ROOT_OWNS_THE_GATE),
-    path("detach", "Detaching pinned hooks", hook::detach_pinned)
+    path(Gate, "cgroup-mount", "Leaving: a new mount", cgroup::new_mount).leaving(),
+    path(Gate, "cgroup-proc", "Leaving: another's /proc", cgroup::through_proc).leaving(),
+    path(Gate, "unpin", "Removing the hooks' pins", hook::unpin).leaving().spoiling().excused(ROOT_OWNS_THE_GATE),
+    path(Gate, "detach", "Detaching pinned hooks", hook::detach_pinned)
         .leaving()
         .spoiling()
         .excused(ROOT_OWNS_THE_GATE),
-    path("detach-id", "Detaching hooks by id", hook::detach_by_id).leaving().spoiling(),
-    path("unix-run", "Local socket in /run", local::run).excused(SOCKETS_ARE_NOT_HIDDEN),
-    path("unix-tmp", "Local socket in /tmp", local::tmp).excused(DEPUTIES_ELSEWHERE),
-    path("unix-unnamed", "Local socket, unnamed", local::unnamed).excused(SOCKETS_ARE_NOT_HIDDEN),
-    path("fd-passed", "A socket handed over", local::given).excused(DEPUTIES_ELSEWHERE),
-    path("fd-inherited", "A socket inherited", local::inherited).excused(OPENED_BEFORE),
-    path("pidfd", "A neighbour's socket", process::steal_socket).excused(NEIGHBOURS_IN_REACH),
-    path("ptrace", "Tracing a neighbour", process::trace).aided(Aid::Prompt).excused(NEIGHBOURS_IN_REACH),
-    path("proc-mem", "A neighbour's memory", process::write_memory)
+    path(Gate, "detach-id", "Detaching hooks by id", hook::detach_by_id).leaving().spoiling(),
+    path(Others, "unix-run", "Local socket in /run", local::run).excused(SOCKETS_ARE_NOT_HIDDEN),
+    path(Others, "unix-tmp", "Local socket in /tmp", local::tmp).excused(DEPUTIES_ELSEWHERE),
+    path(Others, "unix-unnamed", "Local socket, unnamed", local::unnamed).excused(SOCKETS_ARE_NOT_HIDDEN),
+    path(Others, "fd-passed", "A socket handed over", local::given).excused(DEPUTIES_ELSEWHERE),
+    path(Others, "fd-inherited", "A socket inherited", local::inherited).excused(OPENED_BEFORE),
+    path(Others, "pidfd", "A neighbour's socket", process::steal_socket).excused(NEIGHBOURS_IN_REACH),
+    path(Others, "ptrace", "Tracing a neighbour", process::trace).aided(Aid::Prompt).excused(NEIGHBOURS_IN_REACH),
+    path(Others, "proc-mem", "A neighbour's memory", process::write_memory)
         .aided(Aid::Prompt)
         .excused(NEIGHBOURS_IN_REACH),
 ];

@@ -148,6 +148,11 @@ impl Counts {
 }
 
 impl Proof {
+    /// The cell of a way.
+    pub fn cell(&self, path: &str, mode: Mode, who: Identity) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.path == path && cell.mode == mode && cell.identity == who)
+    }
+
     pub(super) fn new(cells: Vec<Cell>, took: Duration) -> Self {
         let of_mode = |mode| Counts::of(cells.iter().filter(|cell| cell.mode == mode));
         let kernel = nix::sys::utsname::uname();

@@ -6,9 +6,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, fork};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::identity::{Identity, Mode};
 use super::matrix;
@@ -16,11 +18,13 @@ use super::report::Proof;
 use super::site::Plan;
 use crate::capture::cgroup::remove_tree;
 use crate::capture::{CaptureError, Cgroups, Gate};
-use crate::launch::wait::Signals;
-use crate::launch::{self, LaunchError};
 
 /// How long killed processes may take to be gone.
 const DYING: Duration = Duration::from_secs(3);
+
+/// What ends a proof early, and the news that it has ended.
+const AWAITED: [Signal; 5] =
+    [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// Hooks to leave out, comma-separated, to see the proof fail. Only programs built for tests know it.
 #[cfg(debug_assertions)]
@@ -46,12 +50,9 @@ pub enum ProveError {
     /// Ours.
     #[error("a thread of the proof panicked")]
     Panicked,
-    /// Waiting for the child.
-    #[error("the proof could not be watched")]
-    Watch(#[from] LaunchError),
-    /// Starting the child.
-    #[error("the proof could not be started")]
-    Start(#[source] nix::errno::Errno),
+    /// Starting the child that does it, or waiting for it.
+    #[error("the proof could not be started or watched")]
+    Watch(#[from] Errno),
 }
 
 /// What belongs to one proof, by name.
@@ -75,19 +76,36 @@ pub fn prove(show: impl FnOnce(Result<Proof, ProveError>) -> u8) -> Result<u8, P
         omitted: omitted(),
         instance: name,
     };
-    let signals = Signals::block()?;
+    let before = SigSet::thread_get_mask()?;
+    SigSet::from_iter(AWAITED).thread_block()?;
     // SAFETY: this process has one thread, so the child may use everything the parent could.
-    match unsafe { fork() }.map_err(ProveError::Start)? {
+    match unsafe { fork() }? {
         ForkResult::Child => {
             // A parent that is gone cannot clear up: the least is to stop.
-            let lonely = prctl::set_pdeathsig(Signal::SIGKILL).is_err() || signals.unblock().is_err();
+            let lonely = prctl::set_pdeathsig(Signal::SIGKILL).is_err() || before.thread_set_mask().is_err();
             let code = if lonely { 1 } else { show(stage.prepare().and_then(|()| matrix::run(&stage))) };
             std::process::exit(code.into());
         }
         ForkResult::Parent { child } => {
-            let status = signals.forward_until_exit(child);
+            let code = wait(child);
             stage.clear();
-            Ok(launch::exit_code(status?))
+            Ok(code?)
+        }
+    }
+}
+
+/// Until the child has ended. A signal that would end us ends the child first; a terminal's reaches it by itself.
+fn wait(child: Pid) -> Result<u8, Errno> {
+    let awaited = SigSet::from_iter(AWAITED);
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, code) => return Ok(u8::try_from(code).unwrap_or(1)),
+            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
+            _ => {}
+        }
+        if awaited.wait()? != Signal::SIGCHLD {
+            // It may have ended meanwhile; the next round finds out.
+            let _ = kill(child, Signal::SIGTERM);
         }
     }
 }
