@@ -9,6 +9,7 @@ mod launch;
 mod layers;
 mod lifecycle;
 mod prerequisites;
+mod prove;
 mod redirect;
 mod squat;
 mod storm;

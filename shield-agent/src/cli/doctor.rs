@@ -1,5 +1,6 @@
 //! `shield doctor`: prints the checks of [`crate::health`], or what [`crate::prove`] proved.
 
+mod checks;
 mod notes;
 mod table;
 
@@ -8,10 +9,10 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::paint::{self, Paint, Tone};
+use super::paint::{self, Paint};
 use super::{Failure, Output, code};
 use crate::config::Config;
-use crate::health::{self, Check, Status};
+use crate::health::{self, Status};
 use crate::prove::{self, Proof, ProveError};
 
 /// `shield doctor`
@@ -31,13 +32,17 @@ pub(super) fn run(config: &Path, args: &DoctorArgs, output: Output) -> Result<u8
         return prove(output);
     }
     let checks = health::check(Config::load(config).map_err(|error| error.to_string()));
-    if output == Output::Table {
-        checks.iter().for_each(print);
-    } else {
-        println!("{}", serde_json::to_string_pretty(&checks)?);
+    match output {
+        Output::Table => print!("{}", checks::list(&checks, Paint::stdout(), paint::width())),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&checks)?),
+        Output::Jsonl => {
+            for check in &checks {
+                println!("{}", serde_json::to_string(check)?);
+            }
+        }
     }
-    let failed = checks.iter().any(|check| check.status == Status::Failed);
-    Ok(if failed { code::DOCTOR } else { code::OK })
+    let missing = checks.iter().any(|check| check.status == Status::Missing);
+    Ok(if missing { code::DOCTOR } else { code::OK })
 }
 
 fn prove(output: Output) -> Result<u8, Failure> {
@@ -71,17 +76,4 @@ fn show(proof: &Proof, output: Output) -> Result<u8, serde_json::Error> {
         }
     }
     Ok(if proof.holds { code::OK } else { code::DOCTOR })
-}
-
-fn print(check: &Check) {
-    let status = match check.status {
-        Status::Ok => "ok",
-        Status::Warning => "warning",
-        Status::Failed => "failed",
-    };
-    println!("{status:<8} {:<12} {}", check.id, check.finding);
-    if let Some(remedy) = &check.remedy {
-        println!("{:<21} → {remedy}", "");
-    }
-    let _ = Tone::Plain;
 }

@@ -25,8 +25,6 @@ pub(super) enum Tone {
     Faint,
     /// A heading.
     Head,
-    /// Words.
-    Plain,
 }
 
 impl Paint {
@@ -44,7 +42,6 @@ impl Paint {
             Tone::Bad => "1;31",
             Tone::Faint => "2",
             Tone::Head => "1",
-            Tone::Plain => return format!("{text:<width$}"),
         };
         let padded = format!("{text:<width$}");
         if self.0 { format!("\u{1b}[{code}m{padded}\u{1b}[0m") } else { padded }

@@ -284,3 +284,6 @@ pub(super) fn filtered(
     let differs = |(call, errno): &(&String, &i32)| free.get(*call) != Some(errno);
     confined.iter().filter(differs).map(|(call, errno)| (call.clone(), *errno)).collect()
 }
+
+#[cfg(test)]
+mod tests;

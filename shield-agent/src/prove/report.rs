@@ -9,6 +9,7 @@ use super::facts::Outcome;
 use super::identity::{Identity, Mode};
 use super::judge::{self, Observation, Shown, Verdict};
 use super::path::Path;
+use crate::capture::host;
 
 /// Cells a mode needs that prove something: fewer, and the whole proves nothing.
 const LEAST: usize = 40;
@@ -155,9 +156,8 @@ impl Proof {
 
     pub(super) fn new(cells: Vec<Cell>, took: Duration) -> Self {
         let of_mode = |mode| Counts::of(cells.iter().filter(|cell| cell.mode == mode));
-        let kernel = nix::sys::utsname::uname();
         Self {
-            kernel: kernel.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default(),
+            kernel: host::release(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
             counts: Counts::of(&cells),
             holds: Mode::ALL.into_iter().all(|mode| of_mode(mode).is_enough()),

@@ -80,3 +80,43 @@ pub(super) fn tone(verdict: &Verdict) -> Tone {
         Verdict::Leak => Tone::Bad,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prove::judge::Layer;
+    use crate::prove::report::{Counts, Evidence};
+
+    /// A proof in which everything was refused by the word that takes most room.
+    fn proof() -> Proof {
+        let mut cells = Vec::new();
+        for mode in Mode::ALL {
+            for path in PATHS {
+                for identity in Identity::JUDGED {
+                    let verdict = Verdict::Blocked { layer: Layer::NoListener };
+                    let evidence = Evidence::default();
+                    cells.push(Cell { mode, identity, path: path.id, title: path.title, verdict, evidence });
+                }
+            }
+        }
+        Proof { kernel: "6.1".into(), seconds: 1.0, counts: Counts::of(&cells), holds: true, cells }
+    }
+
+    #[test]
+    fn the_table_fits_its_terminal_and_has_a_word_for_every_cell() {
+        let proof = proof();
+        for (width, tables) in [(80, Mode::ALL.len()), (120, Mode::ALL.len().div_ceil(2))] {
+            let text = matrix(&proof, Paint(false), width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+            assert_eq!(text.matches("no listener").count(), proof.cells.len());
+            assert_eq!(text.matches("UDP over IPv4, sendto").count(), tables);
+        }
+    }
+
+    #[test]
+    fn a_leak_stands_out() {
+        let mut proof = proof();
+        proof.cells[0].verdict = Verdict::Leak;
+        assert!(matrix(&proof, Paint(true), 80).contains("\u{1b}[1;31mLEAK"));
+    }
+}
