@@ -10,6 +10,7 @@ use super::path::{Control, PATHS, Path};
 use super::report::{Cell, ControlSeen, Evidence, Proof};
 use super::site::{Plan, Site, SiteError};
 use super::stage::{ProveError, Stage};
+use crate::report::Chain;
 
 /// A world's place in the matrix.
 type Place = (Option<Mode>, Identity);
@@ -20,8 +21,16 @@ struct Seen {
     by_path: BTreeMap<&'static str, Observation>,
 }
 
-/// What a world came to: the actor may be unable to be who it should, which proves nothing.
-type World = Result<Seen, String>;
+/// Why a world proves nothing.
+#[derive(Clone, Debug)]
+enum Void {
+    /// The kernel has no such actor: nobody can try.
+    Unable(String),
+    /// It could not be made or broke: that is a failure.
+    Broken(String),
+}
+
+type World = Result<Seen, Void>;
 
 /// Runs every world and judges every cell.
 pub(super) fn run(stage: &Stage) -> Result<Proof, ProveError> {
@@ -33,7 +42,11 @@ pub(super) fn run(stage: &Stage) -> Result<Proof, ProveError> {
             Identity::JUDGED.iter().map(move |&who| cell(path, mode, who, worlds))
         })
     });
-    Ok(Proof::new(cells.collect(), began.elapsed()))
+    let broken = worlds.iter().filter_map(|(&place, world)| match world {
+        Err(Void::Broken(why)) => Some(format!("{}: {why}", title(place))),
+        _ => None,
+    });
+    Ok(Proof::new(cells.collect(), broken.collect(), began.elapsed()))
 }
 
 fn all_worlds(stage: &Stage) -> Result<BTreeMap<Place, World>, ProveError> {
@@ -48,27 +61,23 @@ fn all_worlds(stage: &Stage) -> Result<BTreeMap<Place, World>, ProveError> {
             .collect();
         started
             .into_iter()
-            .map(|(place, thread)| {
-                let world = thread.join().map_err(|_| ProveError::Panicked)?;
-                world.map(|world| (place, world))
-            })
+            .map(|(place, thread)| thread.join().map(|world| (place, world)).map_err(|_| ProveError::Panicked))
             .collect()
     })
 }
 
-fn world(plan: Plan, place: Place) -> Result<World, ProveError> {
-    let failed = |error: SiteError| ProveError::World { world: title(place), source: Box::new(error) };
-    let mut site = match Site::open(plan) {
-        Ok(site) => site,
-        Err(SiteError::Unable(why)) => return Ok(Err(why)),
-        Err(error) => return Err(failed(error)),
+fn world(plan: Plan, place: Place) -> World {
+    let void = |error: SiteError| match error {
+        SiteError::Unable(why) => Void::Unable(why),
+        error => Void::Broken(Chain(&error).to_string()),
     };
+    let mut site = Site::open(plan).map_err(void)?;
     let hollow = site.hollow().clone();
     let mut by_path = BTreeMap::new();
     for path in PATHS.iter().filter(|path| is_tried(path, place)) {
-        by_path.insert(path.id, site.attempt(path).map_err(failed)?);
+        by_path.insert(path.id, site.attempt(path).map_err(void)?);
     }
-    Ok(Ok(Seen { hollow, by_path }))
+    Ok(Seen { hollow, by_path })
 }
 
 /// Controls are made where they mean something.
@@ -94,8 +103,8 @@ fn cell(path: &'static Path, mode: Mode, who: Identity, worlds: &BTreeMap<Place,
     let here = (Some(mode), who);
     let Some(seen) = observed(here) else {
         let why = match worlds.get(&here) {
-            Some(Err(why)) => why.clone(),
-            _ => "this world was not made".to_owned(),
+            Some(Err(Void::Unable(why))) => why.clone(),
+            _ => "its world could not be used".to_owned(),
         };
         return Cell::untried(path, mode, who, why);
     };

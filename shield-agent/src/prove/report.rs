@@ -23,8 +23,10 @@ pub struct Proof {
     pub seconds: f64,
     /// Cells by verdict.
     pub counts: Counts,
-    /// Whether nothing got out that should not, and enough was tried.
+    /// Whether nothing got out that should not, and everything was tried that can be.
     pub holds: bool,
+    /// Worlds that could not be made or broke, and why: they prove nothing.
+    pub broken: Vec<String>,
     /// Every way, by everybody, in every mode.
     pub cells: Vec<Cell>,
 }
@@ -154,13 +156,14 @@ impl Proof {
         self.cells.iter().find(|cell| cell.path == path && cell.mode == mode && cell.identity == who)
     }
 
-    pub(super) fn new(cells: Vec<Cell>, took: Duration) -> Self {
+    pub(super) fn new(cells: Vec<Cell>, broken: Vec<String>, took: Duration) -> Self {
         let of_mode = |mode| Counts::of(cells.iter().filter(|cell| cell.mode == mode));
         Self {
             kernel: host::release(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
             counts: Counts::of(&cells),
-            holds: Mode::ALL.into_iter().all(|mode| of_mode(mode).is_enough()),
+            holds: broken.is_empty() && Mode::ALL.into_iter().all(|mode| of_mode(mode).is_enough()),
+            broken,
             cells,
         }
     }

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use super::netns::Netns;
-use super::wire::{FAR_V4, NEAR_MAC};
+use super::wire::{FAR_MAC, FAR_V4, NEAR_MAC};
 
 /// Port markers are sent to, and whatever somebody sends for the agent.
 const MARKER_PORT: u16 = 9;
@@ -86,9 +86,9 @@ fn contains(frame: &[u8], part: &[u8]) -> bool {
 
 /// `None` for what the far end says, markers, and the talk of the link itself.
 fn describe(frame: &[u8], secret: &[u8]) -> Option<String> {
-    let from_the_agent = frame.get(6..12)? == NEAR_MAC;
+    let sender = frame.get(6..12)?;
     let told = contains(frame, secret);
-    if contains(frame, MARKER) || !(from_the_agent || told) {
+    if contains(frame, MARKER) || sender == FAR_MAC || !(sender == NEAR_MAC || told) {
         return None;
     }
     let packet = frame.get(14..)?;
@@ -172,6 +172,7 @@ mod tests {
         let report = [&[0; 6][..], &[0], &[0; 33], &[58], &[0; 7], &[143]].concat();
         for silent in [
             frame(NEAR_MAC, [8, 0], &v4(17, b"marker 3.")),
+            frame(FAR_MAC, [8, 0], &v4(1, b"proof 7")),
             frame(NEAR_MAC, [8, 6], &[0; 28]),
             frame(NEAR_MAC, [0x86, 0xdd], &solicitation),
             frame(NEAR_MAC, [0x86, 0xdd], &report),

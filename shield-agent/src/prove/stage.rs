@@ -36,14 +36,6 @@ pub enum ProveError {
     /// This host cannot gate anything, or its cgroups cannot be used.
     #[error("nothing can be proved here")]
     Host(#[from] CaptureError),
-    /// A world could not be made, or broke.
-    #[error("the world \u{201c}{world}\u{201d} could not be used")]
-    World {
-        /// Which.
-        world: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
     /// A directory for the proof.
     #[error("directory {} could not be made", .0.display())]
     Scratch(PathBuf, #[source] io::Error),

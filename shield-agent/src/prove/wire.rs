@@ -20,7 +20,8 @@ pub(super) const DEVICE: &str = "eth0";
 
 /// The agent's hardware address: frames that come from it came from this world's agent.
 pub(super) const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0x99, 1];
-const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 0x99, 2];
+/// The far end's: what comes from it are answers.
+pub(super) const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 0x99, 2];
 
 /// The agent's namespace, and the far one, which answers for every address there is.
 pub(super) fn lay() -> io::Result<(Netns, Netns)> {

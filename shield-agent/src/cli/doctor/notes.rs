@@ -8,6 +8,7 @@ use super::table::{tone, word};
 use crate::cli::paint::{Paint, Tone, wrapped};
 use crate::prove::identity::{Identity, Mode};
 use crate::prove::judge::{Layer, Verdict};
+use crate::prove::path::{PATHS, Path};
 use crate::prove::report::Counts;
 use crate::prove::{Cell, Proof};
 
@@ -29,6 +30,9 @@ pub(super) fn below(proof: &Proof, paint: Paint, width: usize) -> String {
         }
     });
     text += &leaks(proof, paint);
+    for broken in &proof.broken {
+        text += &format!("{} {broken}\n\n", paint.text(Tone::Bad, "NOT PROVED", 0));
+    }
     text + &sums(proof, paint)
 }
 
@@ -105,15 +109,23 @@ fn ways<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
     by_title.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// A line for each way that is open, with the first packet seen.
 fn leaks(proof: &Proof, paint: Paint) -> String {
+    let leaked = |mode: Mode, path: &Path| {
+        let of = |who: &Identity| proof.cell(path.id, mode, *who).filter(|cell| cell.verdict == Verdict::Leak);
+        Identity::JUDGED.iter().filter_map(of).collect::<Vec<_>>()
+    };
     let mut text = String::new();
-    for cell in proof.cells.iter().filter(|cell| cell.verdict == Verdict::Leak) {
-        let seen = match cell.evidence.packets.as_slice() {
-            [] => "the agent got a socket no hook sees".to_owned(),
-            packets => packets.join(", "),
-        };
-        let what = format!("{}, {}: {}: {seen}", cell.mode.title(), cell.identity.title(), cell.title);
-        let _ = writeln!(text, "{} {what}", paint.text(Tone::Bad, "LEAK", 0));
+    for mode in Mode::ALL {
+        for path in PATHS {
+            let cells = leaked(mode, path);
+            let Some(first) = cells.first() else { continue };
+            let packet = first.evidence.packets.first();
+            let packet = packet.map_or("a socket no hook sees", String::as_str);
+            let who: Vec<_> = cells.iter().map(|cell| cell.identity.title()).collect();
+            let leak = paint.text(Tone::Bad, "LEAK", 0);
+            let _ = writeln!(text, "{leak} {}: {}: {packet} ({})", mode.title(), path.title, who.join("; "));
+        }
     }
     if text.is_empty() { text } else { text + "\n" }
 }

@@ -99,7 +99,8 @@ mod tests {
                 }
             }
         }
-        Proof { kernel: "6.1".into(), seconds: 1.0, counts: Counts::of(&cells), holds: true, cells }
+        let (counts, broken) = (Counts::of(&cells), vec![]);
+        Proof { kernel: "6.1".into(), seconds: 1.0, counts, holds: true, broken, cells }
     }
 
     #[test]
