@@ -12,6 +12,7 @@ mod running;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::report::Chain;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,11 +77,12 @@ impl Check {
         Self { id, area, status: Status::Missing, finding: finding.into(), weaker: None, remedy }
     }
 
-    /// From an error of ours, which carries its remedy after a colon.
+    /// From an error of ours, whose sentence carries its remedy after a colon.
     fn failed(area: Area, id: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let sentence = crate::report::Chain(error).to_string();
-        let (finding, remedy) = sentence.split_once(": ").unwrap_or((&sentence, "see the kernel's log"));
-        Self::missing(area, id, finding, remedy)
+        let sentence = error.to_string();
+        let (act, remedy) = sentence.split_once(": ").unwrap_or((&sentence, "see the kernel's log"));
+        let cause = error.source().map_or_else(String::new, |cause| format!(": {}", Chain(cause)));
+        Self::missing(area, id, format!("{act}{cause}"), remedy)
     }
 }
 

@@ -90,7 +90,7 @@ fn the_doctor_names_what_is_broken_and_says_what_to_do() -> Result<()> {
         ("exec setarch --uname-2.6", "kernel", "missing", "6.1"),
         (&without_cgroup2, "cgroup2", "missing", "mount -t cgroup2"),
         (&without_cgroup2, "attach", "missing", "mount -t cgroup2"),
-        (&frozen_cgroup2, "attach", "missing", "cgroup"),
+        (&frozen_cgroup2, "attach", "missing", "check that it exists"),
         ("mount -t tmpfs none /sys/kernel/btf && exec", "btf", "missing", "CONFIG_DEBUG_INFO_BTF"),
         (
             "umount --lazy --all-targets /sys/fs/bpf && exec setpriv --bounding-set -sys_admin",
@@ -106,7 +106,7 @@ fn the_doctor_names_what_is_broken_and_says_what_to_do() -> Result<()> {
         (&every_bpf, "unprivileged-bpf", "weaker", "sysctl"),
         (&interpreted, "jit", "weaker", "sysctl"),
         (&strangers_id, "users", "missing", "useradd"),
-        ("SSL_CERT_FILE=/dev/null exec", "roots", "missing", "ca-certificates"),
+        ("unset SSL_CERT_DIR; export SSL_CERT_FILE=/dev/null && exec", "roots", "missing", "ca-certificates"),
         ("echo 'rules: [{}]' > $(dirname $1)/policy.yaml && exec", "policy", "missing", "policy check"),
         ("rm $(dirname $1)/policy.yaml && exec", "policy", "missing", "policy check"),
         ("echo 'stat_dir: /x' >> $1 && exec", "config", "missing", "correct"),
