@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::owners::{self, Owners};
+use super::socket::MAX_PER_USER;
 use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
@@ -31,6 +33,7 @@ pub struct Gates {
     instance: String,
     cgroups: Cgroups,
     records: PathBuf,
+    owners: Owners,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
     shut: BTreeMap<AgentName, Record>,
@@ -40,6 +43,8 @@ struct Gated {
     gate: Gate,
     sockets: Listeners,
     kind: AgentKind,
+    /// User who had it made.
+    owner: u32,
     /// Whether the `shield run` that asked for it is still there.
     client: bool,
     /// Whether its damage was reported.
@@ -57,6 +62,9 @@ impl std::fmt::Debug for Gated {
 struct Record {
     cgroup: PathBuf,
     kind: AgentKind,
+    /// Root, where it was not written.
+    #[serde(default)]
+    owner: u32,
 }
 
 impl Record {
@@ -71,7 +79,7 @@ impl Record {
 
 impl Gated {
     fn record(&self) -> Record {
-        Record { cgroup: self.gate.cgroups().agent.clone(), kind: self.kind }
+        Record { cgroup: self.gate.cgroups().agent.clone(), kind: self.kind, owner: self.owner }
     }
 }
 
@@ -81,6 +89,12 @@ pub enum GateError {
     /// Another agent has the name.
     #[error("agent {0} exists already: choose another name, or detach it first")]
     NameInUse(AgentName),
+    /// Another user's agents are called that.
+    #[error("the name {0} belongs to agents of another user: choose another name")]
+    NameOwned(AgentName),
+    /// A user has as many agents as one may have.
+    #[error("you have {MAX_PER_USER} agents, which is all: end some first")]
+    TooMany,
     /// There is no agent by that name.
     #[error("there is no agent {0}: see `shield agents`")]
     NoSuchAgent(AgentName),
@@ -126,6 +140,7 @@ impl Gates {
         Self {
             instance: instance.to_owned(),
             cgroups,
+            owners: Owners::new(owners::directory(&records)),
             records,
             gated: BTreeMap::new(),
             shut: BTreeMap::new(),
@@ -157,16 +172,29 @@ impl Gates {
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
         let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
-        self.serve(gate, record.kind, false, &netns_of(&record.cgroup)?)
+        self.serve(gate, record, false, &netns_of(&record.cgroup)?)
     }
 
-    /// Makes a fresh gated cgroup, served in a network namespace.
-    pub fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<PathBuf, GateError> {
+    /// Makes a fresh gated cgroup for a user, served in a network namespace.
+    pub fn prepare_run(&mut self, agent: &AgentName, owner: u32, netns: &File) -> Result<PathBuf, GateError> {
         self.refuse_taken(agent)?;
+        let theirs = self.gated.values().filter(|gated| gated.owner == owner).count();
+        if owner != 0 && theirs >= MAX_PER_USER {
+            return Err(GateError::TooMany);
+        }
+        self.claim(agent, owner)?;
         let cgroups = self.cgroups.create(agent)?;
-        let place = cgroups.agent.clone();
-        self.make(agent, &cgroups, AgentKind::Run, netns)?;
-        Ok(place)
+        let record = Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run, owner };
+        self.make(agent, &cgroups, &record, netns)?;
+        Ok(record.cgroup)
+    }
+
+    fn claim(&self, agent: &AgentName, uid: u32) -> Result<(), GateError> {
+        match self.owners.claim(agent, uid) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(GateError::NameOwned(agent.clone())),
+            Err(error) => Err(GateError::file("note the owner in", &owners::directory(&self.records))(error)),
+        }
     }
 
     /// Gates a cgroup that exists; says what the gate does not cover.
@@ -177,9 +205,11 @@ impl Gates {
         if let Some((agent, _)) = other {
             return Err(GateError::AlreadyGated { cgroup: place, agent: agent.clone() });
         }
+        self.claim(agent, 0)?;
         let cgroups = AgentCgroups { agent: place.clone(), ..self.cgroups.of(agent) };
         fs::create_dir_all(&cgroups.proxy).map_err(GateError::file("create cgroup", &cgroups.proxy))?;
-        self.make(agent, &cgroups, AgentKind::Attached, &netns_of(&place)?)?;
+        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, owner: 0 };
+        self.make(agent, &cgroups, &record, &netns_of(&place)?)?;
         Ok(caveats(&place))
     }
 
@@ -215,8 +245,8 @@ impl Gates {
         over
     }
 
-    /// The agents, by name.
-    pub fn list(&self) -> Vec<AgentEntry> {
+    /// The agents a user may know of, by name: root all, others their own.
+    pub fn list(&self, uid: u32) -> Vec<AgentEntry> {
         let entry = |(agent, gated): (&AgentName, &Gated)| {
             let cgroup = gated.gate.cgroups().agent.clone();
             AgentEntry {
@@ -227,7 +257,8 @@ impl Gates {
                 cgroup,
             }
         };
-        self.gated.iter().map(entry).collect()
+        let known = |(_, gated): &(&AgentName, &Gated)| uid == 0 || gated.owner == uid;
+        self.gated.iter().filter(known).map(entry).collect()
     }
 
     /// Stops or continues an agent's processes.
@@ -269,12 +300,12 @@ impl Gates {
         &mut self,
         agent: &AgentName,
         cgroups: &AgentCgroups,
-        kind: AgentKind,
+        record: &Record,
         netns: &File,
     ) -> Result<(), GateError> {
-        let made = self.write_record(agent, &Record { cgroup: cgroups.agent.clone(), kind }).and_then(|()| {
+        let made = self.write_record(agent, record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, kind, kind == AgentKind::Run, netns)
+            self.serve(gate, record, record.kind == AgentKind::Run, netns)
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
@@ -287,7 +318,7 @@ impl Gates {
     fn serve(
         &mut self,
         mut gate: Gate,
-        kind: AgentKind,
+        &Record { kind, owner, .. }: &Record,
         client: bool,
         netns: &File,
     ) -> Result<(), GateError> {
@@ -295,7 +326,7 @@ impl Gates {
         helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
         let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
         gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false });
+        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, owner, client, damaged: false });
         Ok(())
     }
 
@@ -328,7 +359,7 @@ impl Gates {
     fn record(&self, agent: &AgentName) -> Record {
         let written = fs::read(self.record_path(agent)).ok();
         let record = written.and_then(|text| serde_json::from_slice(&text).ok());
-        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run })
+        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run, owner: 0 })
     }
 
     fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {

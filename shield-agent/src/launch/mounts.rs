@@ -93,9 +93,9 @@ pub(super) fn cover(directory: &Path) -> Result<(), LaunchError> {
         .map_err(|errno| LaunchError::setup("hiding", directory)(errno.into()))
 }
 
-fn bind(what: &Path, place: &Path) -> Result<(), LaunchError> {
+pub(super) fn bind(what: &Path, place: &Path) -> Result<(), LaunchError> {
     mount(Some(what), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .map_err(|errno| LaunchError::setup("mounting our trust over", place)(errno.into()))
+        .map_err(|errno| LaunchError::setup("mounting over", place)(errno.into()))
 }
 
 fn read_only(place: &Path) -> Result<(), LaunchError> {
