@@ -62,6 +62,8 @@ pub struct Launched {
     #[arg(long)]
     run_dir: PathBuf,
     #[arg(long)]
+    strict: bool,
+    #[arg(long)]
     identity: Identity,
 }
 
@@ -103,7 +105,10 @@ fn launch(how: &Launched) -> io::Result<u8> {
         run_dir: how.run_dir.clone(),
         agent: AGENT.parse().expect("a word of letters is a name"),
         user: Some(how.identity.uid().to_string()),
+        strict: how.strict,
         env: Vec::new(),
+        allowed_sockets: Vec::new(),
+        verbose: false,
         command: command.iter().map(Into::into).collect(),
     };
     launch::run(&launch).map_err(|error| io::Error::other(crate::report::Chain(&error).to_string()))
@@ -173,6 +178,7 @@ pub(super) fn entering(command: &mut Command, cgroup: &Path, identity: Identity)
 }
 
 /// A command that plays the agent, started by the launcher.
-pub(super) fn launched(command: &mut Command, run_dir: &Path, identity: Identity) {
+pub(super) fn launched(command: &mut Command, run_dir: &Path, identity: Identity, strict: bool) {
     command.args(["prove", "launch", "--identity", identity.name(), "--run-dir"]).arg(run_dir);
+    command.args(strict.then_some("--strict"));
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ impl Deputies {
         let places = facts::Deputies {
             run: run.join(format!("{name}.sock")),
             tmp: tmp.join("deputy.sock"),
+            later: tmp.join("later.sock"),
             unnamed: format!("shield-{name}-{}", std::process::id()),
             giver: tmp.join("giver.sock"),
         };
@@ -61,6 +62,17 @@ impl Deputies {
         let thread = Some(std::thread::spawn(move || ears.listen()));
         Ok(Self { places, foreign_port, gate_port, stop: Some(stopper), thread })
     }
+
+    /// Gives some of them names, as whoever begins to listen later has one.
+    pub(super) fn name_later(&self) -> io::Result<()> {
+        fs::hard_link(&self.places.tmp, &self.places.later)?;
+        fs::hard_link(early(&self.places.giver), &self.places.giver)
+    }
+}
+
+/// The name the giver has before the agent is started.
+fn early(giver: &Path) -> PathBuf {
+    giver.with_extension("early")
 }
 
 impl Drop for Deputies {
@@ -69,10 +81,6 @@ impl Drop for Deputies {
         if let Some(thread) = self.thread.take() {
             // It ends by itself when the pipe is closed.
             let _ = thread.join();
-        }
-        for place in [&self.places.run, &self.places.tmp, &self.places.giver] {
-            // Their directory goes too.
-            let _ = fs::remove_file(place);
         }
     }
 }
@@ -90,7 +98,7 @@ impl Ears {
         given.connect((FAR_V4, 9))?;
         Ok(Self {
             local: vec![named(&places.run)?, named(&places.tmp)?, unnamed],
-            giver: named(&places.giver)?,
+            giver: named(&early(&places.giver))?,
             network: vec![TcpListener::bind("0.0.0.0:0")?, TcpListener::bind("127.0.0.1:0")?],
             relay,
             given,

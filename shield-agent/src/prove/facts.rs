@@ -41,9 +41,11 @@ pub(super) struct Deputies {
     pub(super) run: PathBuf,
     /// In `/tmp`, as terminals and key agents have them.
     pub(super) tmp: PathBuf,
+    /// The same, by a name it got when the agent ran already.
+    pub(super) later: PathBuf,
     /// Without a file.
     pub(super) unnamed: String,
-    /// One that hands out a connected socket.
+    /// One that hands out a connected socket, by a name it got when the agent ran already.
     pub(super) giver: PathBuf,
 }
 

@@ -69,18 +69,21 @@ impl Identity {
 pub enum Mode {
     /// As `shield run` does it: the hooks, and what the launcher takes away.
     Run,
+    /// As `shield run --strict` does it: the same, in a network namespace with nothing but loopback.
+    Strict,
     /// As `shield attach` does it: the hooks alone.
     Attach,
 }
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Run, Self::Attach];
+    pub const ALL: [Self; 3] = [Self::Run, Self::Strict, Self::Attach];
 
     /// As directories name it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Strict => "strict",
             Self::Attach => "attach",
         }
     }
@@ -89,6 +92,7 @@ impl Mode {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Run => "shield run",
+            Self::Strict => "shield run --strict",
             Self::Attach => "shield attach",
         }
     }

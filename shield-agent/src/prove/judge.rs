@@ -56,11 +56,13 @@ pub enum Layer {
     Permission,
     /// It was led to where nobody listens.
     NoListener,
+    /// Its network namespace has nothing but loopback.
+    Netns,
 }
 
 impl Layer {
     /// All of them, those of the gate first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::Sendmsg,
         Self::Create,
@@ -72,6 +74,7 @@ impl Layer {
         Self::Landlock,
         Self::Mounts,
         Self::Launcher,
+        Self::Netns,
         Self::Capability,
         Self::Permission,
     ];
@@ -86,6 +89,7 @@ impl Layer {
             Self::Egress => "egress",
             Self::Ingress => "ingress",
             Self::NoListener => "no listener",
+            Self::Netns => "netns",
             Self::Seccomp => "seccomp",
             Self::Landlock => "landlock",
             Self::Mounts => "mounts",
@@ -105,6 +109,7 @@ impl Layer {
             Self::Egress => "the backstop drops the packet as it leaves",
             Self::Ingress => "the backstop drops the packet as it arrives",
             Self::NoListener => "nobody listens where it would be led",
+            Self::Netns => "the agent's network namespace has no such device, address or neighbour",
             Self::Seccomp => "the launcher's filter of system calls refuses the call",
             Self::Landlock => "the launcher put other processes out of reach",
             Self::Mounts => "the launcher's view of files does not have it",
@@ -211,7 +216,7 @@ pub(super) fn judge(
     if led && !seen.arrivals.is_empty() {
         return Verdict::Redirected;
     }
-    match hook(seen).or_else(|| other(seen, beside)) {
+    match hook(seen).or_else(|| other(seen, mode, beside)) {
         Some(layer) => Verdict::Blocked { layer },
         None => Verdict::Unexplained,
     }
@@ -253,8 +258,11 @@ fn hook(seen: &Observation) -> Option<Layer> {
     }
 }
 
+/// Calls that reach for another process or its sockets.
+const ABOUT_OTHERS: [&str; 4] = ["connect", "open", "pidfd_getfd", "ptrace"];
+
 /// What refused a call no hook was asked about.
-fn other(seen: &Observation, beside: Beside<'_>) -> Option<Layer> {
+fn other(seen: &Observation, mode: Mode, beside: Beside<'_>) -> Option<Layer> {
     let Outcome::Refused { call, errno } = &seen.outcome else { return None };
     if beside.filtered.is_some_and(|filtered| filtered.get(call) == Some(errno)) {
         return Some(Layer::Seccomp);
@@ -264,9 +272,14 @@ fn other(seen: &Observation, beside: Beside<'_>) -> Option<Layer> {
         return Some(if *errno == libc::EPERM { Layer::Capability } else { Layer::Permission });
     }
     match *errno {
-        libc::ENOENT | libc::EROFS => Some(Layer::Mounts),
+        libc::ENETUNREACH | libc::ENODEV | libc::EADDRNOTAVAIL | libc::ECONNREFUSED | libc::ETIMEDOUT
+            if mode == Mode::Strict =>
+        {
+            Some(Layer::Netns)
+        }
+        libc::ENOENT | libc::EROFS | libc::ENOTSOCK => Some(Layer::Mounts),
         libc::EBADF => Some(Layer::Launcher),
-        libc::EPERM | libc::EACCES => Some(Layer::Landlock),
+        libc::EPERM | libc::EACCES if ABOUT_OTHERS.contains(&call.as_str()) => Some(Layer::Landlock),
         _ => None,
     }
 }

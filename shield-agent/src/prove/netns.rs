@@ -1,6 +1,6 @@
 //! Network namespaces without names: each lives as long as a handle or a process in it, so that nothing is left behind.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -22,6 +22,16 @@ impl Netns {
             unshare(CloneFlags::CLONE_NEWNET)?;
             Ok(Self { handle: File::open("/proc/thread-self/ns/net")?.into() })
         })
+    }
+
+    /// One somebody else made.
+    pub(super) fn of(handle: impl Into<OwnedFd>) -> Self {
+        Self { handle: handle.into() }
+    }
+
+    /// Anybody in it may ping, so that it is not the kernel's default that holds a ping back.
+    pub(super) fn let_everybody_ping(&self) -> io::Result<()> {
+        self.enter(|| fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"))
     }
 
     /// Runs `body` inside, on a thread that ends with it; never outside.

@@ -162,13 +162,13 @@ const ROOT_OWNS_THE_GATE: &[Excuse] = &[Excuse {
 const SOCKETS_ARE_NOT_HIDDEN: &[Excuse] = &[Excuse {
     modes: &[Mode::Attach],
     who: EVERYBODY,
-    why: "an attached cgroup keeps its view of files and sockets; `shield run` hides /run and unnamed sockets",
+    why: "an attached cgroup keeps its view of files and sockets; `shield run` hides those that are there",
 }];
 const DEPUTIES_ELSEWHERE: &[Excuse] = &[Excuse {
-    modes: &[Mode::Run, Mode::Attach],
+    modes: &Mode::ALL,
     who: EVERYBODY,
-    why: "a program outside that listens where the agent may reach it acts for it, or hands it a socket: give the agent \
-          a user of its own, and keep its sockets out of /tmp",
+    why: "a program outside that begins to listen where the agent may reach it, after the agent was started, acts for it \
+          or hands it a socket: give the agent a user of its own",
 }];
 const OPENED_BEFORE: &[Excuse] = &[Excuse {
     modes: &[Mode::Attach],
@@ -242,7 +242,8 @@ pub const PATHS: &[Path] = &[
         .excused(ROOT_OWNS_THE_GATE),
     path(Gate, "detach-id", "Detaching hooks by id", hook::detach_by_id).leaving().spoiling(),
     path(Others, "unix-run", "Local socket in /run", local::run).excused(SOCKETS_ARE_NOT_HIDDEN),
-    path(Others, "unix-tmp", "Local socket in /tmp", local::tmp).excused(DEPUTIES_ELSEWHERE),
+    path(Others, "unix-tmp", "Local socket in /tmp", local::tmp).excused(SOCKETS_ARE_NOT_HIDDEN),
+    path(Others, "unix-later", "Local socket named later", local::later).excused(DEPUTIES_ELSEWHERE),
     path(Others, "unix-unnamed", "Local socket, unnamed", local::unnamed).excused(SOCKETS_ARE_NOT_HIDDEN),
     path(Others, "fd-passed", "A socket handed over", local::given).excused(DEPUTIES_ELSEWHERE),
     path(Others, "fd-inherited", "A socket inherited", local::inherited).excused(OPENED_BEFORE),

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,14 @@ use super::identity::{Identity, Mode};
 use super::judge::Observation;
 use super::neighbour::Next;
 use super::netns::Netns;
-use super::path::{Aid, Path};
+use super::path::{self, Aid};
 use super::player::Actor;
 use super::probes::{hook, tcp};
 use super::sniffer::Sniffer;
-use super::standin::{self, Worker};
+use super::standin::{Daemon, Worker};
 use super::wire::{self, NEAR_V4};
 use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, listeners};
+use crate::daemon::netns::isolated;
 use crate::names::AgentName;
 use crate::role::RoleKind;
 
@@ -69,7 +70,8 @@ pub(super) struct Site {
     actor: Actor,
     facts: Facts,
     attempts: u32,
-    near: Netns,
+    /// The agent's network namespace.
+    home: Netns,
     far: Netns,
 }
 
@@ -100,18 +102,16 @@ impl Site {
         fs::create_dir_all(&outside)?;
         let scratch = plan.tmp.join(&name);
         fs::create_dir(&scratch)?;
-        let gate = plan.mode.map(|_| raise(&plan, &agent, &cgroups, &near)).transpose()?;
+        let home = match plan.mode {
+            Some(Mode::Strict) => Netns::of(isolated()?),
+            _ => Netns::of(near.as_fd().try_clone_to_owned()?),
+        };
+        home.let_everybody_ping()?;
+        let gate = plan.mode.map(|_| raise(&plan, &agent, &cgroups, &home)).transpose()?;
         let deputies = Deputies::start(&near, &name, &plan.run, &scratch, sniffer.relay()?)?;
         let neighbour = Next::start(&near, &outside, plan.identity)?;
-        let actor = match plan.mode {
-            Some(Mode::Run) => {
-                standin::answer_launcher(&scratch, &cgroups.agent)?;
-                Actor::start(&near, |command| {
-                    actor::launched(command, &scratch.join("run"), plan.identity);
-                })?
-            }
-            _ => Actor::start(&near, |command| actor::entering(command, &cgroups.agent, plan.identity))?,
-        };
+        let actor = act(&plan, &near, &cgroups, &scratch, &home)?;
+        deputies.name_later()?;
         let facts = Facts {
             outside,
             elsewhere: format!("/proc/{}/fd/{}", std::process::id(), far.as_fd().as_raw_fd()).into(),
@@ -123,7 +123,7 @@ impl Site {
             ..Facts::default()
         };
         let attempts = 0;
-        Ok(Self { plan, sniffer, cgroups, gate, _deputies: deputies, neighbour, actor, facts, attempts, near, far })
+        Ok(Self { plan, sniffer, cgroups, gate, _deputies: deputies, neighbour, actor, facts, attempts, home, far })
     }
 
     /// How calls that cannot succeed are answered to the actor.
@@ -132,7 +132,7 @@ impl Site {
     }
 
     /// Tries one way out and says what was seen.
-    pub(super) fn attempt(&mut self, path: &Path) -> Result<Observation, SiteError> {
+    pub(super) fn attempt(&mut self, path: &path::Path) -> Result<Observation, SiteError> {
         self.attempts += 1;
         let facts = self.facts_now()?;
         let before = self.counters()?;
@@ -161,7 +161,7 @@ impl Site {
         Ok(facts)
     }
 
-    fn act(&mut self, path: &Path, facts: Facts) -> Result<Outcome, SiteError> {
+    fn act(&mut self, path: &path::Path, facts: Facts) -> Result<Outcome, SiteError> {
         self.actor.ask(&Ask { path: path.id.to_owned(), facts })?;
         loop {
             match self.actor.hear()? {
@@ -216,8 +216,34 @@ impl Site {
         drop(worker);
         let agent = gate.agent().clone();
         gate.detach()?;
-        self.gate = Some(raise(&self.plan, &agent, &self.cgroups, &self.near)?);
+        self.gate = Some(raise(&self.plan, &agent, &self.cgroups, &self.home)?);
         Ok(())
+    }
+}
+
+/// Starts the actor as its mode does.
+fn act(
+    plan: &Plan,
+    near: &Netns,
+    cgroups: &AgentCgroups,
+    scratch: &Path,
+    home: &Netns,
+) -> Result<Actor, SiteError> {
+    let strict = plan.mode == Some(Mode::Strict);
+    if !strict && plan.mode != Some(Mode::Run) {
+        return Actor::start(near, |command| actor::entering(command, &cgroups.agent, plan.identity));
+    }
+    let whom = (strict, plan.identity.uid());
+    Daemon::start(scratch, &cgroups.agent, home.as_fd().try_clone_to_owned()?, whom)?;
+    let run_dir = scratch.join("run");
+    let started = Actor::start(near, |command| actor::launched(command, &run_dir, plan.identity, strict));
+    match started {
+        // It holds no root, and says so.
+        Err(SiteError::Io(error)) if strict && plan.identity == Identity::Root => {
+            let said = error.to_string();
+            Err(SiteError::Unable(said.rsplit("shield: ").next().unwrap_or(&said).to_owned()))
+        }
+        started => started,
     }
 }
 
@@ -226,13 +252,13 @@ fn raise(
     plan: &Plan,
     agent: &AgentName,
     cgroups: &AgentCgroups,
-    near: &Netns,
+    home: &Netns,
 ) -> Result<(Gate, Worker), SiteError> {
     let omitted: Vec<&str> = plan.omitted.iter().map(String::as_str).collect();
     let mut gate = Gate::attach_without(&plan.instance, agent, cgroups, &omitted)?;
     let mut helper = Command::new(actor::OURSELVES);
     helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
-    let opened = listeners::open(helper, &cgroups.proxy, near.as_fd())?;
+    let opened = listeners::open(helper, &cgroups.proxy, home.as_fd())?;
     gate.serve_netns(opened.netns_cookie, opened.served)?;
     let originals = gate.originals_fd().try_clone_to_owned()?;
     Ok((gate, Worker::start(opened, originals)?))

@@ -94,6 +94,7 @@ fn describe(frame: &[u8], secret: &[u8]) -> Option<String> {
     let packet = frame.get(14..)?;
     let carrying = if told { ", with the secret" } else { "" };
     match frame[12..14] {
+        [0x08, 0x00] if is_empty_reset(packet) => None,
         [0x08, 0x00] => {
             let address = |at: usize| <[u8; 4]>::try_from(packet.get(at..at + 4)?).ok().map(Ipv4Addr::from);
             let protocol = protocol(*packet.get(9)?);
@@ -122,6 +123,16 @@ fn link_talk(packet: &[u8]) -> bool {
         _ => None,
     };
     matches!(kind, Some(130..=137 | 143))
+}
+
+/// What the kernel itself answers a caller where nobody listens: nothing of the agent's is in it.
+fn is_empty_reset(packet: &[u8]) -> bool {
+    const TCP: u8 = 6;
+    const RESET: u8 = 4;
+    let (Some(&TCP), Some(total)) = (packet.get(9), packet.get(2..4)) else { return false };
+    let (total, head) = (usize::from(u16::from_be_bytes([total[0], total[1]])), 4 * usize::from(packet[0] & 0xf));
+    let (Some(words), Some(flags)) = (packet.get(head + 12), packet.get(head + 13)) else { return false };
+    flags & RESET != 0 && total == head + 4 * usize::from(words >> 4)
 }
 
 fn protocol(number: u8) -> String {
@@ -164,6 +175,21 @@ mod tests {
         let elsewhere = frame([0; 6], [8, 0], &v4(17, b"proof 7"));
         assert!(describe(&elsewhere, b"proof 7").is_some());
         assert!(describe(&elsewhere, b"proof 8").is_none());
+    }
+
+    #[test]
+    fn a_reset_without_a_word_in_it_is_the_kernels_own() {
+        let mut reset = v4(6, &[0; 20]);
+        (reset[0], reset[3], reset[32], reset[33]) = (0x45, 40, 5 << 4, 4);
+        assert_eq!(describe(&frame(NEAR_MAC, [8, 0], &reset), b"proof 7"), None);
+        // With a word in it, or without the flag, it is a packet like any other.
+        let mut talking = [reset.clone(), vec![b'x']].concat();
+        talking[3] += 1;
+        let mut opening = reset;
+        opening[33] = 2;
+        for packet in [talking, opening] {
+            assert!(describe(&frame(NEAR_MAC, [8, 0], &packet), b"proof 7").is_some());
+        }
     }
 
     #[test]

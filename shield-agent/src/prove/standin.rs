@@ -4,18 +4,24 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
 use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 
-use super::actor::AGENT;
+use super::actor::{AGENT, OURSELVES};
 use crate::capture::{Listeners, originals};
 use crate::ipc::gate::{GateReply, PreparedRun, SOCKET, TrustFiles};
+use crate::ipc::launch::{Order, Whom};
+use crate::launch::launcher;
+use crate::role::RoleKind;
 
 /// Serves an agent's sockets; dropping it closes them.
 #[derive(Debug)]
@@ -114,38 +120,72 @@ impl Desk {
     }
 }
 
-/// Answers the launcher's questions in `scratch/run`, where the daemon's socket would be, until the process ends.
-pub(super) fn answer_launcher(scratch: &Path, cgroup: &Path) -> io::Result<()> {
-    let run_dir = scratch.join("run");
-    fs::create_dir(&run_dir)?;
-    let (ca, bundle) = (scratch.join("ca.pem"), scratch.join("bundle.pem"));
-    for file in [&ca, &bundle] {
-        fs::write(file, "")?;
-    }
-    let prepared = PreparedRun {
-        cgroup: cgroup.to_owned(),
-        trust: TrustFiles { ca, bundle, java: None },
-        run_dir: run_dir.clone(),
-        hide: Vec::new(),
-    };
-    let reply = serde_json::to_string(&GateReply::Prepared(prepared))? + "\n";
-    let socket = UnixListener::bind(run_dir.join(SOCKET))?;
-    std::thread::spawn(move || {
-        while let Ok((asker, _)) = socket.accept() {
-            let reply = reply.clone();
-            std::thread::spawn(move || agree(asker, &reply));
-        }
-    });
-    Ok(())
+/// Stands in for the daemon in `scratch/run`, for one agent: says where its gate is, and has a launcher start it.
+pub(super) struct Daemon {
+    prepared: PreparedRun,
+    netns: OwnedFd,
+    strict: bool,
+    uid: u32,
 }
 
-/// Answers every question of one launcher, until it hangs up.
-fn agree(asker: UnixStream, reply: &str) {
-    let mut asker = BufReader::new(asker);
-    let mut question = String::new();
-    while asker.read_line(&mut question).is_ok_and(|read| read > 0) {
-        // A launcher that died is found out by whoever waits for its agent.
-        let _ = asker.get_mut().write_all(reply.as_bytes());
-        question.clear();
+impl Daemon {
+    /// Answers as long as the process lives. The agent gets `cgroup` and `netns`.
+    pub(super) fn start(
+        scratch: &Path,
+        cgroup: &Path,
+        netns: OwnedFd,
+        (strict, uid): (bool, u32),
+    ) -> io::Result<()> {
+        let run_dir = scratch.join("run");
+        fs::create_dir(&run_dir)?;
+        let (ca, bundle) = (scratch.join("ca.pem"), scratch.join("bundle.pem"));
+        for file in [&ca, &bundle] {
+            fs::write(file, "")?;
+        }
+        let trust = TrustFiles { ca, bundle, java: None };
+        let socket = UnixListener::bind(run_dir.join(SOCKET))?;
+        let prepared = PreparedRun { cgroup: cgroup.to_owned(), trust, run_dir, hide: Vec::new() };
+        let daemon = Self { prepared, netns, strict, uid };
+        std::thread::spawn(move || {
+            while let Ok((asker, _)) = socket.accept() {
+                // A caller that is not served says so, to whoever waits for its agent.
+                let _ = daemon.serve(asker);
+            }
+        });
+        Ok(())
     }
+
+    /// Answers the one question of a caller, and has a launcher attend to it.
+    fn serve(&self, asker: UnixStream) -> io::Result<()> {
+        let mut asker = BufReader::new(asker);
+        asker.read_line(&mut String::new())?;
+        let reply = serde_json::to_string(&GateReply::Prepared(self.prepared.clone()))? + "\n";
+        asker.get_mut().write_all(reply.as_bytes())?;
+        let asker = asker.into_inner();
+        let pid = getsockopt(&asker, sockopt::PeerCredentials)?.pid();
+        let process = process(pid)?;
+        let order = Order {
+            agent: AGENT.parse().expect("a word of letters is a name"),
+            prepared: self.prepared.clone(),
+            whom: Whom::User(self.uid),
+            caller: pid.cast_unsigned(),
+            strict: self.strict,
+        };
+        let (line, theirs) = launcher::order_line()?;
+        let mut command = Command::new(OURSELVES);
+        command.args(["role", RoleKind::Launcher.name()]).env_clear().current_dir("/");
+        let mut hired = command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        line.send(&order, &[asker.as_fd(), process.as_fd(), self.netns.as_fd()]).map_err(io::Error::other)?;
+        // It ends with its agent.
+        std::thread::spawn(move || hired.wait());
+        Ok(())
+    }
+}
+
+fn process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let made = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let made = i32::try_from(made).map_err(io::Error::other)?;
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }

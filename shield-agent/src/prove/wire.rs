@@ -52,9 +52,8 @@ pub(super) fn lay() -> io::Result<(Netns, Netns)> {
          route add default via {FAR_V4}
          route add default via {FAR_V6}\n"
     ))?;
+    near.let_everybody_ping()?;
     near.enter(|| {
-        // Anybody may ping, so that it is not the kernel's default that holds a ping back.
-        fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
         fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0")?;
         fs::write(format!("/proc/sys/net/ipv4/conf/{DEVICE}/rp_filter"), "0")
     })?;

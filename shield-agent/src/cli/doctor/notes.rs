@@ -23,7 +23,7 @@ pub(super) fn below(proof: &Proof, paint: Paint, width: usize) -> String {
         Verdict::NotPromised { why } => Some((*why).to_owned()),
         _ => None,
     });
-    text += &reasons(proof, "Not tried: it does not get out without the gate either", paint, width, |verdict| {
+    text += &reasons(proof, "Not tried", paint, width, |verdict| {
         match verdict {
             Verdict::NotTried { why } => Some(why.clone()),
             _ => None,
@@ -101,6 +101,9 @@ fn ways<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
             None => by_title.push((cell.title, vec![cell.identity.title()])),
         }
     }
+    if by_title.len() == PATHS.len() {
+        return format!("every way ({})", by_title[0].1.join("; "));
+    }
     let everybody = by_title.iter().all(|(_, who)| who.len() == Identity::JUDGED.len());
     let one = |(title, who): &(&str, Vec<&str>)| match everybody {
         true => (*title).to_owned(),
@@ -138,7 +141,7 @@ fn sums(proof: &Proof, paint: Paint) -> String {
         let _ = writeln!(
             text,
             "{}{} cells: {} blocked, {} redirected, {} not promised, {} not tried, {leaks}{}",
-            paint.text(Tone::Head, mode.title(), 16),
+            paint.text(Tone::Head, mode.title(), 20),
             counts.cells,
             counts.blocked,
             counts.redirected,

@@ -93,11 +93,22 @@ fn the_layer_is_read_off_the_evidence() {
         (refused("socket", libc::EPERM), unprivileged, Layer::Capability),
         (refused("open", libc::ENOENT), free, Layer::Mounts),
         (refused("write", libc::EROFS), free, Layer::Mounts),
+        (refused("stat", libc::ENOTSOCK), free, Layer::Mounts),
         (refused("fcntl", libc::EBADF), free, Layer::Launcher),
         (refused("ptrace", libc::EPERM), free, Layer::Landlock),
     ] {
         assert_eq!(judged("udp4", &seen, beside), Verdict::Blocked { layer }, "{seen:?}");
     }
+}
+
+#[test]
+fn what_no_evidence_explains_is_not_explained() {
+    let beside = Beside { same: Some(&out()), ..Beside::default() };
+    for seen in [refused("socket", libc::EACCES), refused("connect", libc::ENETUNREACH), done()] {
+        assert_eq!(judged("udp4", &seen, beside), Verdict::Unexplained, "{seen:?}");
+    }
+    let isolated = judge(path("udp4"), Mode::Strict, Identity::User, &refused("connect", libc::ENETUNREACH), beside);
+    assert_eq!(isolated, Verdict::Blocked { layer: Layer::Netns });
 }
 
 #[test]

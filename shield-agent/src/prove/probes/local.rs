@@ -1,9 +1,10 @@
 //! Local sockets of programs outside that would act for the agent, and sockets that come from outside.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{IoSliceMut, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,11 @@ pub(in crate::prove) fn run(facts: &Facts) -> Attempt {
 
 pub(in crate::prove) fn tmp(facts: &Facts) -> Attempt {
     ask(connect(&facts.deputies.tmp)?, facts)
+}
+
+/// A name somebody outside made after the agent was started.
+pub(in crate::prove) fn later(facts: &Facts) -> Attempt {
+    ask(connect(&facts.deputies.later)?, facts)
 }
 
 pub(in crate::prove) fn unnamed(facts: &Facts) -> Attempt {
@@ -63,6 +69,10 @@ pub(in crate::prove) fn inherited(facts: &Facts) -> Attempt {
 }
 
 fn connect(place: &Path) -> Result<UnixStream, Refused> {
+    // What lies over it is no socket: the refusal would say less.
+    if !fs::metadata(place).at("stat")?.file_type().is_socket() {
+        return Err(Errno::ENOTSOCK).at("stat");
+    }
     UnixStream::connect(place).at("connect")
 }
 
