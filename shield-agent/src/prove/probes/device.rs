@@ -59,11 +59,12 @@ pub(in crate::prove) fn rewrite(_: &Facts) -> Attempt {
     fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").at("write")?;
     let mut nft = Command::new("nft");
     nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut nft = nft.spawn().at("execve")?;
+    let mut nft = nft.spawn().at("nft")?;
     if let Some(mut rules) = nft.stdin.take() {
-        rules.write_all(RULES.as_bytes()).at("write")?;
+        // One that gave up before it read them says so by how it ends.
+        let _ = rules.write_all(RULES.as_bytes());
     }
-    let done = nft.wait().at("wait4")?;
+    let done = nft.wait().at("nft")?;
     if !done.success() {
         return Err(Errno::EPERM).at("nft");
     }
