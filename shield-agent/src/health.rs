@@ -67,12 +67,7 @@ impl Check {
         Self { id, area, status: Status::Weaker, finding: finding.into(), weaker, remedy }
     }
 
-    fn missing(
-        area: Area,
-        id: &'static str,
-        finding: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    fn missing(area: Area, id: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
         Self { id, area, status: Status::Missing, finding: finding.into(), weaker: None, remedy }
     }

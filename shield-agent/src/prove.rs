@@ -18,8 +18,8 @@ mod probes;
 pub mod report;
 mod site;
 mod sniffer;
-mod standin;
 mod stage;
+mod standin;
 mod wire;
 
 pub use self::report::{Cell, Proof};

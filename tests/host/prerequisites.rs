@@ -111,19 +111,15 @@ fn the_doctor_names_what_is_broken_and_says_what_to_do() -> Result<()> {
         ("rm $(dirname $1)/policy.yaml && exec", "policy", "missing", "policy check"),
         ("echo 'stat_dir: /x' >> $1 && exec", "config", "missing", "correct"),
         ("rm $1 && exec", "config", "missing", "correct"),
-        (
-            "mount -t tmpfs -o size=64k none $(dirname $1)/state && exec",
-            "state-dir",
-            "missing",
-            "make room",
-        ),
+        ("mount -t tmpfs -o size=64k none $(dirname $1)/state && exec", "state-dir", "missing", "make room"),
         ("chown 65534 $(dirname $1)/state && exec", "state-dir", "missing", "root's own"),
         ("touch $(dirname $1)/run && exec", "run-dir", "missing", "run_dir"),
         ("exec", "daemon", "missing", "shield daemon"),
     ] {
         let dir = tempfile::Builder::new().prefix("shield-doctor-").tempdir()?;
         let (code, checks) = diagnosis(&configure(dir.path())?, change)?;
-        let check = checks.iter().find(|check| check["id"] == id).with_context(|| format!("{change}: no {id}"))?;
+        let check =
+            checks.iter().find(|check| check["id"] == id).with_context(|| format!("{change}: no {id}"))?;
         assert_eq!(check["status"], status, "{change}: {check}");
         ensure!(check["remedy"].as_str().is_some_and(|said| said.contains(remedy)), "{change}: {check}");
         // No daemon runs for any of them.
@@ -139,7 +135,8 @@ fn the_doctor_finds_nothing_wrong_with_the_kernel_the_tests_run_on() -> Result<(
     }
     let dir = tempfile::Builder::new().prefix("shield-doctor-").tempdir()?;
     let (_, checks) = diagnosis(&configure(dir.path())?, "exec")?;
-    let ill: Vec<_> = checks.iter().filter(|check| check["area"] == "kernel" && check["status"] != "ok").collect();
+    let ill: Vec<_> =
+        checks.iter().filter(|check| check["area"] == "kernel" && check["status"] != "ok").collect();
     assert!(ill.is_empty(), "{ill:?}");
     assert!(checks.iter().any(|check| check["id"] == "attach"), "{checks:?}");
     Ok(())

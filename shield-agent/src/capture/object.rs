@@ -123,5 +123,5 @@ pub(super) fn load_each() -> Result<Vec<(&'static str, Option<String>)>, Capture
         let program = object.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType);
         (hook.name, program.and_then(load_program).err().map(|error| super::error::chain(&error)))
     };
-    Ok(HOOKS.iter().map(|hook| load(hook)).collect())
+    Ok(HOOKS.iter().map(load).collect())
 }

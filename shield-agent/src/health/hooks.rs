@@ -42,8 +42,7 @@ fn load() -> Check {
         Ok(tried) => tried,
         Err(error) => return Check::failed(Area::Kernel, "hooks", &error),
     };
-    let refused: Vec<_> =
-        tried.iter().filter_map(|(hook, why)| Some((*hook, why.as_deref()?))).collect();
+    let refused: Vec<_> = tried.iter().filter_map(|(hook, why)| Some((*hook, why.as_deref()?))).collect();
     let Some((_, why)) = refused.first() else {
         return Check::ok(Area::Kernel, "hooks", format!("all {} load", tried.len()));
     };

@@ -58,7 +58,11 @@ fn role_users() -> Check {
 
 fn roots() -> Check {
     match rustls_native_certs::load_native_certs().certs.len() {
-        0 => missing("roots", "no certificate roots, so no upstream can be verified", "install ca-certificates"),
+        0 => missing(
+            "roots",
+            "no certificate roots, so no upstream can be verified",
+            "install ca-certificates",
+        ),
         count => ok("roots", format!("{count} certificate roots")),
     }
 }
@@ -115,10 +119,12 @@ fn usable(place: &Path) -> Result<Option<u64>, String> {
             let left = room.blocks_available() as u64 * room.fragment_size() as u64;
             if writable { Ok(Some(left)) } else { Err(said("is on a read-only file system")) }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match place.ancestors().skip(1).find(|above| above.exists()) {
-            Some(above) if above.is_dir() => Ok(None),
-            _ => Err(said("cannot be made: what is above it is no directory")),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match place.ancestors().skip(1).find(|above| above.exists()) {
+                Some(above) if above.is_dir() => Ok(None),
+                _ => Err(said("cannot be made: what is above it is no directory")),
+            }
+        }
         Err(error) => Err(said(&error.to_string())),
     }
 }

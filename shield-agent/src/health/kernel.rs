@@ -45,7 +45,8 @@ fn capabilities() -> Check {
     match lacking.is_empty() {
         true => ok("capabilities", "everything the daemon needs of root"),
         false => {
-            let remedy = "give them to the daemon: in a unit CapabilityBoundingSet=, in a container --cap-add";
+            let remedy =
+                "give them to the daemon: in a unit CapabilityBoundingSet=, in a container --cap-add";
             missing("capabilities", format!("without {}", lacking.join(", ")), remedy)
         }
     }

@@ -103,11 +103,7 @@ fn forget_the_launcher() -> Result<(), LaunchError> {
         .map_err(|errno| LaunchError::setup("tying the agent to", "its launcher")(errno.into()))
 }
 
-fn execute(
-    belongings: Belongings,
-    user: &AgentUser,
-    trusted: &Trusted,
-) -> Result<Infallible, LaunchError> {
+fn execute(belongings: Belongings, user: &AgentUser, trusted: &Trusted) -> Result<Infallible, LaunchError> {
     let directory = path(belongings.directory);
     // By its path, so that it is the one the agent sees, and with the agent's rights.
     std::env::set_current_dir(&directory).map_err(LaunchError::setup("entering", &directory))?;

@@ -46,7 +46,13 @@ struct Ears {
 
 impl Deputies {
     /// Starts them in the agent's namespace, outside its gate: `run` and `tmp` are directories anybody may enter.
-    pub(super) fn start(near: &Netns, name: &str, run: &Path, tmp: &Path, relay: UdpSocket) -> io::Result<Self> {
+    pub(super) fn start(
+        near: &Netns,
+        name: &str,
+        run: &Path,
+        tmp: &Path,
+        relay: UdpSocket,
+    ) -> io::Result<Self> {
         let places = facts::Deputies {
             run: run.join(format!("{name}.sock")),
             tmp: tmp.join("deputy.sock"),
@@ -57,7 +63,8 @@ impl Deputies {
         let (stop, stopper) = io::pipe()?;
         let wanted = places.clone();
         let ears = near.enter(move || Ears::open(&wanted, relay, stop))?;
-        let [foreign_port, gate_port] = [0, 1].map(|at: usize| ears.network[at].local_addr().map(|a| a.port()));
+        let [foreign_port, gate_port] =
+            [0, 1].map(|at: usize| ears.network[at].local_addr().map(|a| a.port()));
         let (foreign_port, gate_port) = (foreign_port?, gate_port?);
         let thread = Some(std::thread::spawn(move || ears.listen()));
         Ok(Self { places, foreign_port, gate_port, stop: Some(stopper), thread })

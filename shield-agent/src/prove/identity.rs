@@ -9,9 +9,7 @@ use crate::privileges::Identity as Ids;
 const NOBODY: u32 = 65534;
 
 /// Who tries.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Identity {
     /// User 65534, without capabilities.

@@ -38,9 +38,9 @@ pub(super) fn run(stage: &Stage) -> Result<Proof, ProveError> {
     let worlds = all_worlds(stage)?;
     let cells = Mode::ALL.iter().flat_map(|&mode| {
         let worlds = &worlds;
-        PATHS.iter().flat_map(move |path| {
-            Identity::JUDGED.iter().map(move |&who| cell(path, mode, who, worlds))
-        })
+        PATHS
+            .iter()
+            .flat_map(move |path| Identity::JUDGED.iter().map(move |&who| cell(path, mode, who, worlds)))
     });
     let broken = worlds.iter().filter_map(|(&place, world)| match world {
         Err(Void::Broken(why)) => Some(format!("{}: {why}", title(place))),
@@ -61,7 +61,9 @@ fn all_worlds(stage: &Stage) -> Result<BTreeMap<Place, World>, ProveError> {
             .collect();
         started
             .into_iter()
-            .map(|(place, thread)| thread.join().map(|world| (place, world)).map_err(|_| ProveError::Panicked))
+            .map(|(place, thread)| {
+                thread.join().map(|world| (place, world)).map_err(|_| ProveError::Panicked)
+            })
             .collect()
     })
 }
@@ -108,11 +110,18 @@ fn cell(path: &'static Path, mode: Mode, who: Identity, worlds: &BTreeMap<Place,
         };
         return Cell::untried(path, mode, who, why);
     };
-    let filtered = at(here).zip(at((None, who))).map(|(here, free)| judge::filtered(&here.hollow, &free.hollow));
-    let beside =
-        Beside { same: observed(same), almighty: observed(almighty), filtered: filtered.as_ref() };
+    let filtered =
+        at(here).zip(at((None, who))).map(|(here, free)| judge::filtered(&here.hollow, &free.hollow));
+    let beside = Beside { same: observed(same), almighty: observed(almighty), filtered: filtered.as_ref() };
     let verdict = judge::judge(path, mode, who, seen, beside);
     let control = judge::shown(path, beside);
     let control = control.map(|(shown, seen): (Shown, &Observation)| ControlSeen::new(shown, seen));
-    Cell { mode, identity: who, path: path.id, title: path.title, verdict, evidence: Evidence::new(seen, control) }
+    Cell {
+        mode,
+        identity: who,
+        path: path.id,
+        title: path.title,
+        verdict,
+        evidence: Evidence::new(seen, control),
+    }
 }

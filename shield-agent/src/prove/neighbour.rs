@@ -24,11 +24,8 @@ pub(super) fn be() -> io::Result<()> {
     socket.connect((FAR_V4, 9))?;
     let words: &'static mut [u8; SECRET] = Box::leak(Box::new([0; SECRET]));
     let place = &raw mut *words;
-    let ourselves = Neighbour {
-        pid: std::process::id().cast_signed(),
-        socket: socket.as_raw_fd(),
-        words: place as u64,
-    };
+    let ourselves =
+        Neighbour { pid: std::process::id().cast_signed(), socket: socket.as_raw_fd(), words: place as u64 };
     println!("{}", serde_json::to_string(&ourselves)?);
     let mut line = String::new();
     while io::stdin().lock().read_line(&mut line)? > 0 {

@@ -81,8 +81,6 @@ impl AsFd for Netns {
 }
 
 /// A namespace belongs to a thread: one that ends is as good as one that came back.
-fn on_a_thread<T: Send + 'static>(
-    body: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
+fn on_a_thread<T: Send + 'static>(body: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     thread::spawn(body).join().unwrap_or_else(|_| Err(io::Error::other("a thread of the proof panicked")))
 }

@@ -3,7 +3,9 @@
 
 use super::facts::Facts;
 use super::identity::{Identity, Mode};
-use super::probes::{Attempt, cgroup, device, family, hook, local, loopback, option, process, raw, ring, tcp, udp};
+use super::probes::{
+    Attempt, cgroup, device, family, hook, local, loopback, option, process, raw, ring, tcp, udp,
+};
 
 /// A way out.
 #[derive(Debug)]
@@ -215,7 +217,9 @@ pub const PATHS: &[Path] = &[
     path(Raw, "xdp", "XDP socket", family::xdp).by_descriptor().excused(NO_HOOK_SEES_IT),
     path(Raw, "vsock", "Hypervisor socket", family::vsock).by_descriptor().excused(NO_HOOK_SEES_IT),
     path(Raw, "alg", "Crypto socket", family::alg).by_descriptor().excused(NO_HOOK_SEES_IT),
-    path(Raw, "netlink", "Netlink of packet filters", family::netlink).by_descriptor().excused(NO_HOOK_SEES_IT),
+    path(Raw, "netlink", "Netlink of packet filters", family::netlink)
+        .by_descriptor()
+        .excused(NO_HOOK_SEES_IT),
     path(Routes, "lsrr", "IPv4 source route, option", option::source_route),
     path(Routes, "lsrr-cmsg", "IPv4 source route, message", option::source_route_of_a_message),
     path(Routes, "srh", "IPv6 segment route", option::segment_route),
@@ -229,13 +233,18 @@ pub const PATHS: &[Path] = &[
     path(Roads, "nft-dnat", "A packet filter's rewrite", device::rewrite),
     path(Roads, "setns", "Another network namespace", device::enter_elsewhere),
     path(Gate, "cgroup-procs", "Leaving: cgroup.procs", cgroup::procs).leaving().excused(ROOT_OWNS_THE_GATE),
-    path(Gate, "cgroup-threads", "Leaving: cgroup.threads", cgroup::threads).leaving().excused(ROOT_OWNS_THE_GATE),
+    path(Gate, "cgroup-threads", "Leaving: cgroup.threads", cgroup::threads)
+        .leaving()
+        .excused(ROOT_OWNS_THE_GATE),
     path(Gate, "cgroup-clone", "Leaving: clone3 elsewhere", cgroup::clone_elsewhere)
         .leaving()
         .excused(ROOT_OWNS_THE_GATE),
     path(Gate, "cgroup-mount", "Leaving: a new mount", cgroup::new_mount).leaving(),
     path(Gate, "cgroup-proc", "Leaving: another's /proc", cgroup::through_proc).leaving(),
-    path(Gate, "unpin", "Removing the hooks' pins", hook::unpin).leaving().spoiling().excused(ROOT_OWNS_THE_GATE),
+    path(Gate, "unpin", "Removing the hooks' pins", hook::unpin)
+        .leaving()
+        .spoiling()
+        .excused(ROOT_OWNS_THE_GATE),
     path(Gate, "detach", "Detaching pinned hooks", hook::detach_pinned)
         .leaving()
         .spoiling()
@@ -248,7 +257,9 @@ pub const PATHS: &[Path] = &[
     path(Others, "fd-passed", "A socket handed over", local::given).excused(DEPUTIES_ELSEWHERE),
     path(Others, "fd-inherited", "A socket inherited", local::inherited).excused(OPENED_BEFORE),
     path(Others, "pidfd", "A neighbour's socket", process::steal_socket).excused(NEIGHBOURS_IN_REACH),
-    path(Others, "ptrace", "Tracing a neighbour", process::trace).aided(Aid::Prompt).excused(NEIGHBOURS_IN_REACH),
+    path(Others, "ptrace", "Tracing a neighbour", process::trace)
+        .aided(Aid::Prompt)
+        .excused(NEIGHBOURS_IN_REACH),
     path(Others, "proc-mem", "A neighbour's memory", process::write_memory)
         .aided(Aid::Prompt)
         .excused(NEIGHBOURS_IN_REACH),

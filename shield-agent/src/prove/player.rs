@@ -39,7 +39,9 @@ impl Actor {
         plain(&mut command).stderr(Stdio::piped());
         let hand_down = move || {
             // SAFETY: two numbers; the copy belongs to whoever is executed next.
-            Errno::result(unsafe { libc::dup2(before.as_raw_fd(), INHERITED) }).map(drop).map_err(io::Error::from)
+            Errno::result(unsafe { libc::dup2(before.as_raw_fd(), INHERITED) })
+                .map(drop)
+                .map_err(io::Error::from)
         };
         // SAFETY: between fork and exec the closure calls dup2(2) only, which allocates nothing.
         unsafe { command.pre_exec(hand_down) };

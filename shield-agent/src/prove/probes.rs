@@ -4,8 +4,8 @@
 pub(super) mod cgroup;
 pub(super) mod device;
 pub(super) mod family;
-pub(super) mod hook;
 pub(super) mod hollow;
+pub(super) mod hook;
 pub(super) mod local;
 pub(super) mod loopback;
 pub(super) mod option;

@@ -123,7 +123,19 @@ impl Site {
             ..Facts::default()
         };
         let attempts = 0;
-        Ok(Self { plan, sniffer, cgroups, gate, _deputies: deputies, neighbour, actor, facts, attempts, home, far })
+        Ok(Self {
+            plan,
+            sniffer,
+            cgroups,
+            gate,
+            _deputies: deputies,
+            neighbour,
+            actor,
+            facts,
+            attempts,
+            home,
+            far,
+        })
     }
 
     /// How calls that cannot succeed are answered to the actor.
@@ -170,7 +182,9 @@ impl Site {
                     self.call();
                     self.actor.nudge()?;
                 }
-                Say::Hello { .. } | Say::Unable(_) => return Err(io::Error::other("the actor is confused").into()),
+                Say::Hello { .. } | Say::Unable(_) => {
+                    return Err(io::Error::other("the actor is confused").into());
+                }
             }
         }
     }
@@ -199,7 +213,8 @@ impl Site {
     /// What the stand-in got, waiting for it when the hooks say that something is on its way.
     fn arrivals(&self, counters: &BTreeMap<&'static str, u64>) -> Vec<String> {
         let Some((_, worker)) = &self.gate else { return Vec::new() };
-        let sent = [Reason::Taken, Reason::NameAsked].iter().any(|reason| counters.contains_key(reason.name()));
+        let sent =
+            [Reason::Taken, Reason::NameAsked].iter().any(|reason| counters.contains_key(reason.name()));
         let deadline = Instant::now() + ARRIVAL;
         loop {
             let arrived = worker.arrived();

@@ -130,7 +130,8 @@ fn is_empty_reset(packet: &[u8]) -> bool {
     const TCP: u8 = 6;
     const RESET: u8 = 4;
     let (Some(&TCP), Some(total)) = (packet.get(9), packet.get(2..4)) else { return false };
-    let (total, head) = (usize::from(u16::from_be_bytes([total[0], total[1]])), 4 * usize::from(packet[0] & 0xf));
+    let (total, head) =
+        (usize::from(u16::from_be_bytes([total[0], total[1]])), 4 * usize::from(packet[0] & 0xf));
     let (Some(words), Some(flags)) = (packet.get(head + 12), packet.get(head + 13)) else { return false };
     flags & RESET != 0 && total == head + 4 * usize::from(words >> 4)
 }

@@ -81,7 +81,8 @@ impl Desk {
                 .chain(self.streams.iter().map(|listener| listener.as_fd()))
                 .chain(self.names.iter().map(|socket| socket.as_fd()))
                 .collect();
-            let mut waiting: Vec<_> = doors.iter().map(|door| PollFd::new(*door, PollFlags::POLLIN)).collect();
+            let mut waiting: Vec<_> =
+                doors.iter().map(|door| PollFd::new(*door, PollFlags::POLLIN)).collect();
             if poll(&mut waiting, PollTimeout::NONE).is_err() {
                 continue;
             }
@@ -99,7 +100,9 @@ impl Desk {
     }
 
     fn greet(&self, mut stream: std::net::TcpStream) -> io::Result<()> {
-        let Some(original) = originals::lookup(self.originals.as_fd(), stream.as_fd())? else { return Ok(()) };
+        let Some(original) = originals::lookup(self.originals.as_fd(), stream.as_fd())? else {
+            return Ok(());
+        };
         let asked = Ipv6Addr::from(original.address).to_canonical();
         self.note(format!("TCP {}", SocketAddr::new(asked, original.port)));
         match (asked, original.port) {

@@ -23,11 +23,9 @@ pub(super) fn below(proof: &Proof, paint: Paint, width: usize) -> String {
         Verdict::NotPromised { why } => Some((*why).to_owned()),
         _ => None,
     });
-    text += &reasons(proof, "Not tried", paint, width, |verdict| {
-        match verdict {
-            Verdict::NotTried { why } => Some(why.clone()),
-            _ => None,
-        }
+    text += &reasons(proof, "Not tried", paint, width, |verdict| match verdict {
+        Verdict::NotTried { why } => Some(why.clone()),
+        _ => None,
     });
     text += &leaks(proof, paint);
     for broken in &proof.broken {
@@ -115,7 +113,8 @@ fn ways<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
 /// A line for each way that is open, with the first packet seen.
 fn leaks(proof: &Proof, paint: Paint) -> String {
     let leaked = |mode: Mode, path: &Path| {
-        let of = |who: &Identity| proof.cell(path.id, mode, *who).filter(|cell| cell.verdict == Verdict::Leak);
+        let of =
+            |who: &Identity| proof.cell(path.id, mode, *who).filter(|cell| cell.verdict == Verdict::Leak);
         Identity::JUDGED.iter().filter_map(of).collect::<Vec<_>>()
     };
     let mut text = String::new();
@@ -137,17 +136,25 @@ fn sums(proof: &Proof, paint: Paint) -> String {
     let mut text = String::new();
     for mode in Mode::ALL {
         let counts = Counts::of(proof.cells.iter().filter(|cell| cell.mode == mode));
-        let leaks = paint.text(if counts.leaks == 0 { Tone::Good } else { Tone::Bad }, plural(counts.leaks, "leak"), 0);
+        let leaks = paint.text(
+            if counts.leaks == 0 { Tone::Good } else { Tone::Bad },
+            plural(counts.leaks, "leak"),
+            0,
+        );
         let _ = writeln!(
             text,
             "{}{} cells: {} blocked, {} redirected, {} not promised, {} not tried, {leaks}{}",
-            paint.text(Tone::Head, mode.title(), 20),
+            paint.text(Tone::Head, mode.title(), 21),
             counts.cells,
             counts.blocked,
             counts.redirected,
             counts.not_promised,
             counts.not_tried,
-            if counts.unexplained == 0 { String::new() } else { format!(", {} unexplained", counts.unexplained) },
+            if counts.unexplained == 0 {
+                String::new()
+            } else {
+                format!(", {} unexplained", counts.unexplained)
+            },
         );
     }
     let shown = proof.cells.iter().filter(|cell| cell.evidence.control.is_some()).count();

@@ -50,7 +50,8 @@ fn group_head(text: &mut String, group: Group, paint: Paint) {
 }
 
 fn row<'a>(text: &mut String, title: &str, cells: impl Iterator<Item = &'a Cell>, paint: Paint) {
-    let cells: String = cells.map(|cell| paint.text(tone(&cell.verdict), word(&cell.verdict), CELL)).collect();
+    let cells: String =
+        cells.map(|cell| paint.text(tone(&cell.verdict), word(&cell.verdict), CELL)).collect();
     line(text, &format!("  {title:<width$}{cells}", width = TITLE - 2));
 }
 

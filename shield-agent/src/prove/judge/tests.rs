@@ -107,7 +107,8 @@ fn what_no_evidence_explains_is_not_explained() {
     for seen in [refused("socket", libc::EACCES), refused("connect", libc::ENETUNREACH), done()] {
         assert_eq!(judged("udp4", &seen, beside), Verdict::Unexplained, "{seen:?}");
     }
-    let isolated = judge(path("udp4"), Mode::Strict, Identity::User, &refused("connect", libc::ENETUNREACH), beside);
+    let isolated =
+        judge(path("udp4"), Mode::Strict, Identity::User, &refused("connect", libc::ENETUNREACH), beside);
     assert_eq!(isolated, Verdict::Blocked { layer: Layer::Netns });
 }
 

@@ -31,7 +31,11 @@ pub(in crate::prove) fn tunnel(facts: &Facts) -> Attempt {
     let flags = libc::IFF_TUN as u16 | libc::IFF_NO_PI as u16;
     control(tunnel.as_raw_fd(), libc::TUNSETIFF, &flags.to_ne_bytes())?;
     let any = open(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    control(any.as_raw_fd(), libc::SIOCSIFADDR, &super::socket::bytes((Ipv4Addr::new(10, 98, 0, 1), 0).into()))?;
+    control(
+        any.as_raw_fd(),
+        libc::SIOCSIFADDR,
+        &super::socket::bytes((Ipv4Addr::new(10, 98, 0, 1), 0).into()),
+    )?;
     control(any.as_raw_fd(), libc::SIOCSIFFLAGS, &(libc::IFF_UP as u16).to_ne_bytes())?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").at("write")?;
     tunnel.write_all(&raw::datagram(BEHIND, facts)).at("write")

@@ -81,5 +81,7 @@ fn descriptor(command: libc::c_long, attributes: &mut [u64; 2]) -> Result<OwnedF
 /// the wrong way round; we build for none.
 fn bpf(command: libc::c_long, attributes: &mut [u64; 2]) -> Result<libc::c_long, Errno> {
     // SAFETY: addresses in the words are of buffers that outlive the call; the kernel reads and writes the words only.
-    Errno::result(unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(attributes)) })
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(attributes))
+    })
 }

@@ -45,8 +45,8 @@ pub(in crate::prove) fn given(facts: &Facts) -> Attempt {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
     let mut space = nix::cmsg_space!(i32);
-    let got =
-        recvmsg::<()>(giver.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).at("recvmsg")?;
+    let got = recvmsg::<()>(giver.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+        .at("recvmsg")?;
     for message in got.cmsgs().at("recvmsg")? {
         if let ControlMessageOwned::ScmRights(descriptors) = message {
             for descriptor in descriptors {

@@ -74,8 +74,7 @@ pub(super) fn send_to(socket: &OwnedFd, what: &[u8], to: SocketAddr) -> Attempt 
 pub(super) fn send_to_bytes(socket: &OwnedFd, what: &[u8], to: &[u8], flags: c_int) -> Attempt {
     let (at, size) = (to.as_ptr().cast(), to.len() as libc::socklen_t);
     // SAFETY: both buffers are as long as they say and outlive the call.
-    let sent =
-        unsafe { libc::sendto(socket.as_raw_fd(), what.as_ptr().cast(), what.len(), flags, at, size) };
+    let sent = unsafe { libc::sendto(socket.as_raw_fd(), what.as_ptr().cast(), what.len(), flags, at, size) };
     match Errno::result(sent) {
         Err(Errno::EINPROGRESS) => Ok(()),
         result => result.map(drop).at("sendto"),
@@ -112,8 +111,7 @@ impl Control<'_> {
     fn bytes(&self) -> Vec<u8> {
         let head = size_of::<libc::cmsghdr>();
         let size = (head + self.data.len()).to_ne_bytes();
-        let mut bytes =
-            [&size[..], &self.level.to_ne_bytes(), &self.kind.to_ne_bytes(), self.data].concat();
+        let mut bytes = [&size[..], &self.level.to_ne_bytes(), &self.kind.to_ne_bytes(), self.data].concat();
         bytes.resize(bytes.len().next_multiple_of(size_of::<usize>()), 0);
         bytes
     }
