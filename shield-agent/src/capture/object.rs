@@ -119,7 +119,7 @@ pub(super) fn load_each() -> Result<Vec<(&'static str, Option<String>)>, Capture
     let what = "the maps of the hooks".to_owned();
     let refused = |error| CaptureError::LoadRefused { what, source: Box::new(error) };
     let mut object = EbpfLoader::new().load(OBJECT).map_err(refused)?;
-    let mut load = |hook: &Hook| {
+    let load = |hook: &Hook| {
         let program = object.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType);
         (hook.name, program.and_then(load_program).err().map(|error| super::error::chain(&error)))
     };
