@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
+use super::open_sockets;
 use super::owners::{self, Owners};
 use super::socket::MAX_PER_USER;
-use super::open_sockets;
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
 use crate::ipc::gate::{AgentEntry, AgentKind};
@@ -359,7 +359,11 @@ impl Gates {
     fn record(&self, agent: &AgentName) -> Record {
         let written = fs::read(self.record_path(agent)).ok();
         let record = written.and_then(|text| serde_json::from_slice(&text).ok());
-        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run, owner: 0 })
+        record.unwrap_or_else(|| Record {
+            cgroup: self.cgroups.of(agent).agent,
+            kind: AgentKind::Run,
+            owner: 0,
+        })
     }
 
     fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {

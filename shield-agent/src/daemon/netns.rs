@@ -40,7 +40,11 @@ pub fn isolated() -> io::Result<File> {
 fn raise() -> io::Result<()> {
     let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let up = libc::IFF_UP as libc::c_short | libc::IFF_RUNNING as libc::c_short;
-    ask(control.as_raw_fd(), libc::SIOCSIFFLAGS, &request("lo", libc::__c_anonymous_ifr_ifru { ifru_flags: up }))?;
+    ask(
+        control.as_raw_fd(),
+        libc::SIOCSIFFLAGS,
+        &request("lo", libc::__c_anonymous_ifr_ifru { ifru_flags: up }),
+    )?;
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: 0,
@@ -93,7 +97,8 @@ mod tests {
         let seen = thread::spawn(move || {
             setns(netns.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
             let devices = nix::net::if_::if_nameindex().unwrap();
-            let names: Vec<String> = devices.iter().map(|device| device.name().to_str().unwrap().to_owned()).collect();
+            let names: Vec<String> =
+                devices.iter().map(|device| device.name().to_str().unwrap().to_owned()).collect();
             let out = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().connect("198.51.100.1:9").unwrap_err();
             std::net::TcpListener::bind((ADDRESS_V4, 0)).unwrap();
             std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -174,7 +174,10 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut peer = identify(&ours).unwrap();
         assert_eq!((peer.pid, peer.uid), (std::process::id(), nix::unistd::geteuid().as_raw()));
-        assert_eq!(peer.groups, nix::unistd::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect::<Vec<_>>());
+        assert_eq!(
+            peer.groups,
+            nix::unistd::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect::<Vec<_>>()
+        );
         assert_eq!(check(&ours).is_ok(), peer.uid == 0);
 
         let agent = || "bot".parse().unwrap();

@@ -96,7 +96,10 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<FromSocket>) {
                 } else {
                     *count += 1;
                     let asks = asks.clone();
-                    connections.spawn(async move { converse(stream, asks).await; uid });
+                    connections.spawn(async move {
+                        converse(stream, asks).await;
+                        uid
+                    });
                 }
             }
             Err(error) => {
@@ -109,7 +112,8 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<FromSocket>) {
 }
 
 fn send_away(stream: &UnixStream) {
-    let reason = format!("you have {MAX_PER_USER} agents or questions at a time, which is all: end some first");
+    let reason =
+        format!("you have {MAX_PER_USER} agents or questions at a time, which is all: end some first");
     // Whoever does not take it learns from the hang-up alone.
     let _ = stream.try_write(&line(&GateReply::Refused { reason }));
 }

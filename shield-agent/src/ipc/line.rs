@@ -34,11 +34,7 @@ impl Line {
     }
 
     /// Says one message, with the descriptors it speaks of.
-    pub fn send<M: Serialize>(
-        &self,
-        message: &M,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), FrameError> {
+    pub fn send<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), FrameError> {
         let frame = frame::encode(message, MAX_FRAME)?;
         let raw: Vec<RawFd> = descriptors.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
@@ -75,7 +71,9 @@ impl Line {
                 Ok(0) => return Err(FrameError::Closed),
                 Ok(read) => buffer = &mut buffer[read..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => return Err(FrameError::Closed),
+                Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {
+                    return Err(FrameError::Closed);
+                }
                 Err(error) => return Err(FrameError::Io(error)),
             }
         }

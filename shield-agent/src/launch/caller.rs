@@ -26,16 +26,17 @@ use crate::ipc::line::Line;
 pub fn run(launch: &Launch) -> Result<u8, LaunchError> {
     let uid = wanted_user(launch)?;
     let streams = Streams::examine()?;
-    let terminal = Terminal::open().map_err(LaunchError::setup("making a terminal for", launch.agent.as_str()))?;
+    let terminal =
+        Terminal::open().map_err(LaunchError::setup("making a terminal for", launch.agent.as_str()))?;
     let signals = Signals::hold()?;
     let mut gate = GateClient::connect(&launch.run_dir)?;
-    let request =
-        GateRequest::Run { agent: launch.agent.clone(), uid: uid.as_raw(), strict: launch.strict };
+    let request = GateRequest::Run { agent: launch.agent.clone(), uid: uid.as_raw(), strict: launch.strict };
     match gate.ask(&request)? {
         GateReply::Prepared(_) => {}
         other => return Err(AskError::unexpected(&other).into()),
     }
-    let line = gate.into_line().map_err(LaunchError::setup("keeping the connection of", launch.agent.as_str()))?;
+    let line =
+        gate.into_line().map_err(LaunchError::setup("keeping the connection of", launch.agent.as_str()))?;
     let mut call = Call { line, signals, terminal, verbose: launch.verbose };
     let relays = call.hand_over(launch, streams, uid)?;
     let status = call.until_the_end()?;
@@ -77,10 +78,17 @@ impl Call {
             nix::unistd::fchown(slave, Some(uid), None).map_err(|errno| failed()(errno.into()))?;
         }
         let agents = streams.for_the_agent(slave.as_ref()).map_err(failed())?;
-        let terminal = agents.iter().position(|stream| slave.is_some() && io::IsTerminal::is_terminal(stream));
+        let terminal =
+            agents.iter().position(|stream| slave.is_some() && io::IsTerminal::is_terminal(stream));
         let belongings = belongings(launch, terminal.and_then(|index| u8::try_from(index).ok()))?;
         let descriptors: Vec<_> = agents.iter().map(|stream| stream.as_fd()).collect();
-        self.line.send(&belongings, &descriptors).map_err(|error| LaunchError::Line("sending", error))?;
+        if let Err(error) = self.line.send(&belongings, &descriptors) {
+            // A launcher that gave up before it listened has said why.
+            return Err(match self.line.receive() {
+                Ok((News::NotStarted { code, reason }, _)) => LaunchError::NotStarted { code, reason },
+                _ => LaunchError::Line("sending", error),
+            });
+        }
         streams.relay()
     }
 
@@ -151,7 +159,8 @@ impl Call {
             }
             News::Stopped => {
                 self.terminal.iter_mut().for_each(Terminal::restore);
-                raise(Signal::SIGSTOP).map_err(|errno| LaunchError::setup("stopping with", "the agent")(errno.into()))?;
+                raise(Signal::SIGSTOP)
+                    .map_err(|errno| LaunchError::setup("stopping with", "the agent")(errno.into()))?;
                 // Somebody let us continue.
                 self.terminal.as_mut().map_or(Ok(()), keys)?;
                 self.signal(Signal::SIGCONT, true);
@@ -173,7 +182,8 @@ fn keys(terminal: &mut Terminal) -> Result<(), LaunchError> {
 }
 
 fn belongings(launch: &Launch, terminal: Option<u8>) -> Result<Belongings, LaunchError> {
-    let directory = std::env::current_dir().map_err(LaunchError::setup("finding", "the working directory"))?;
+    let directory =
+        std::env::current_dir().map_err(LaunchError::setup("finding", "the working directory"))?;
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let bytes = |text: &std::ffi::OsStr| text.as_bytes().to_vec();
     // Reading the mask is setting it.
@@ -187,12 +197,18 @@ fn belongings(launch: &Launch, terminal: Option<u8>) -> Result<Belongings, Launc
         umask: mask.bits(),
         roots: trust::named_roots(variable),
         terminal,
-        allowed_sockets: real_paths(&launch.allowed_sockets)?.iter().map(|path| bytes(path.as_os_str())).collect(),
+        allowed_sockets: real_paths(&launch.allowed_sockets)?
+            .iter()
+            .map(|path| bytes(path.as_os_str()))
+            .collect(),
     })
 }
 
 fn real_paths(sockets: &[PathBuf]) -> Result<Vec<PathBuf>, LaunchError> {
-    sockets.iter().map(|path| path.canonicalize().map_err(LaunchError::setup("finding the socket", path))).collect()
+    sockets
+        .iter()
+        .map(|path| path.canonicalize().map_err(LaunchError::setup("finding the socket", path)))
+        .collect()
 }
 
 /// The exit code a shell would show: the command's own, or 128 and the signal that ended it.

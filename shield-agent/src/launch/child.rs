@@ -53,13 +53,13 @@ fn start(plan: Plan<'_>, words: &mut PipeWriter) -> Result<Infallible, LaunchErr
     let Order { agent, prepared, strict, .. } = plan.order;
     plan.cage.enter()?;
     install(&plan.streams, plan.belongings.terminal)?;
-    plan.borrowed.limit()?;
     let trusted = mounts::enter(prepared, &plan.trust, &plan.user.identity)?;
     let allowed: Vec<PathBuf> = plan.belongings.allowed_sockets.iter().cloned().map(path).collect();
     let hidden = deputies::hide(&plan.deputies, &allowed, &trusted.nothing)?;
     setns(&plan.netns, CloneFlags::CLONE_NEWNET)
         .map_err(|errno| LaunchError::setup("entering", "the agent's network namespace")(errno.into()))?;
     privileges::close_on_exec_from(3)?;
+    plan.borrowed.limit()?;
     privileges::become_identity(&plan.user.identity)?;
     forget_the_launcher()?;
     let caveat = confine::confine()?;
@@ -103,11 +103,7 @@ fn forget_the_launcher() -> Result<(), LaunchError> {
         .map_err(|errno| LaunchError::setup("tying the agent to", "its launcher")(errno.into()))
 }
 
-fn execute(
-    belongings: Belongings,
-    user: &AgentUser,
-    trusted: &Trusted,
-) -> Result<Infallible, LaunchError> {
+fn execute(belongings: Belongings, user: &AgentUser, trusted: &Trusted) -> Result<Infallible, LaunchError> {
     let directory = path(belongings.directory);
     // By its path, so that it is the one the agent sees, and with the agent's rights.
     std::env::set_current_dir(&directory).map_err(LaunchError::setup("entering", &directory))?;

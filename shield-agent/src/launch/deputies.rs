@@ -47,7 +47,11 @@ fn names(table: &[u8]) -> impl Iterator<Item = PathBuf> {
 /// Puts `nothing` in the place of every socket in use but those allowed, by their real paths; says which.
 ///
 /// In the agent's mount namespace, after `/run` was replaced.
-pub(super) fn hide(deputies: &Deputies, allowed: &[PathBuf], nothing: &Path) -> Result<Vec<String>, LaunchError> {
+pub(super) fn hide(
+    deputies: &Deputies,
+    allowed: &[PathBuf],
+    nothing: &Path,
+) -> Result<Vec<String>, LaunchError> {
     let mut hidden = BTreeSet::new();
     for name in &deputies.0 {
         for socket in sockets_of(name)? {
@@ -77,7 +81,8 @@ fn sockets_of(name: &Path) -> Result<Vec<PathBuf>, LaunchError> {
         Err(error) if is_missing(&error) => return Ok(Vec::new()),
         Err(error) => return Err(failed(directory)(error)),
     };
-    let socket = |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_socket()).then(|| entry.path());
+    let socket =
+        |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_socket()).then(|| entry.path());
     let found = entries.flatten().filter_map(socket);
     found.map(|path| fs::canonicalize(&path).map_err(failed(&path))).collect()
 }

@@ -37,9 +37,11 @@ pub fn order_line() -> io::Result<(Line, OwnedFd)> {
 
 /// A launcher's whole life. Its standard input is the supervisor's order. The process must have one thread.
 pub fn main() -> Result<(), LaunchError> {
-    let inherited = io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::setup("reading", "the order"))?;
+    let inherited =
+        io::stdin().as_fd().try_clone_to_owned().map_err(LaunchError::setup("reading", "the order"))?;
     let order = Line::new(UnixStream::from(inherited)).map_err(LaunchError::setup("reading", "the order"))?;
-    let (order, descriptors) = order.receive::<Order>().map_err(|error| LaunchError::Line("no order", error))?;
+    let (order, descriptors) =
+        order.receive::<Order>().map_err(|error| LaunchError::Line("no order", error))?;
     let [connection, caller, netns] = <[OwnedFd; 3]>::try_from(descriptors)
         .map_err(|_| LaunchError::Line("no order", FrameError::Closed))?;
     let line = Line::new(connection.into()).map_err(LaunchError::setup("keeping", "the connection"))?;
@@ -56,12 +58,7 @@ pub(super) fn not_started(error: &LaunchError) -> News {
 }
 
 /// Starts the agent and attends to it; what is to be said at its end, if the caller is still there.
-fn serve(
-    order: &Order,
-    line: &Line,
-    caller: OwnedFd,
-    netns: OwnedFd,
-) -> Result<Option<News>, LaunchError> {
+fn serve(order: &Order, line: &Line, caller: OwnedFd, netns: OwnedFd) -> Result<Option<News>, LaunchError> {
     // Everything of the host's is read before the caller's view of it is entered.
     let user = user::meant(&order.whom)?;
     let mut trust = TrustContent::read(&order.prepared.trust)
@@ -72,7 +69,8 @@ fn serve(
     let (belongings, streams) = receive(line)?;
     trust.add(&belongings.roots);
     let arrivals = hold_signals()?;
-    setsid().map_err(|errno| LaunchError::setup("beginning a session for", order.agent.as_str())(errno.into()))?;
+    setsid()
+        .map_err(|errno| LaunchError::setup("beginning a session for", order.agent.as_str())(errno.into()))?;
     let terminal = belongings.terminal.and_then(|index| streams.get(usize::from(index)));
     if let Some(terminal) = terminal {
         // SAFETY: the call takes plain numbers. Without force, a terminal of another session is refused.
@@ -80,7 +78,8 @@ fn serve(
             .map_err(|errno| LaunchError::setup("taking", "the agent's terminal")(errno.into()))?;
     }
     borrowed.follow()?;
-    let (mut heard, words) = io::pipe().map_err(LaunchError::setup("making a pipe for", order.agent.as_str()))?;
+    let (mut heard, words) =
+        io::pipe().map_err(LaunchError::setup("making a pipe for", order.agent.as_str()))?;
     // SAFETY: this process has one thread, so the child may use everything the parent could.
     let child = match unsafe { fork() } {
         Ok(ForkResult::Child) => {
@@ -89,7 +88,9 @@ fn serve(
             child::become_agent(plan, words)
         }
         Ok(ForkResult::Parent { child }) => child,
-        Err(errno) => return Err(LaunchError::setup("starting a process for", order.agent.as_str())(errno.into())),
+        Err(errno) => {
+            return Err(LaunchError::setup("starting a process for", order.agent.as_str())(errno.into()));
+        }
     };
     drop((words, streams, netns, borrowed));
     let mut text = String::new();
@@ -108,7 +109,8 @@ fn serve(
 fn receive(line: &Line) -> Result<(Belongings, [OwnedFd; 3]), LaunchError> {
     let failed = || LaunchError::setup("waiting for", "the caller");
     line.set_patience(Some(PATIENCE)).map_err(failed())?;
-    let received = line.receive().map_err(|error| LaunchError::Line("waiting for what the agent gets", error));
+    let received =
+        line.receive().map_err(|error| LaunchError::Line("waiting for what the agent gets", error));
     line.set_patience(None).map_err(failed())?;
     let (belongings, descriptors) = received?;
     Ok((belongings, streams::accept(descriptors)?))
@@ -135,10 +137,8 @@ fn last_word(text: &str) -> News {
 fn attend(line: &Line, child: Pid, arrivals: &SignalFd, cage: &Cage) -> Result<Option<News>, LaunchError> {
     let failed = |errno: Errno| LaunchError::setup("waiting for", "the agent")(errno.into());
     loop {
-        let mut awaited = [
-            PollFd::new(line.as_fd(), PollFlags::POLLIN),
-            PollFd::new(arrivals.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut awaited =
+            [PollFd::new(line.as_fd(), PollFlags::POLLIN), PollFd::new(arrivals.as_fd(), PollFlags::POLLIN)];
         poll(&mut awaited, PollTimeout::NONE).map_err(failed)?;
         let asked = awaited[0].any().unwrap_or(true);
         while arrivals.read_signal().map_err(failed)?.is_some() {}

@@ -31,7 +31,8 @@ pub(super) fn prove(agent: &AgentName) -> Result<(), String> {
 
 /// Proves that this network namespace has nothing but its loopback: no way out for anybody inside, whatever they are.
 pub(super) fn prove_isolated() -> Result<(), String> {
-    let devices = nix::net::if_::if_nameindex().map_err(|errno| format!("network devices cannot be listed: {errno}"))?;
+    let devices = nix::net::if_::if_nameindex()
+        .map_err(|errno| format!("network devices cannot be listed: {errno}"))?;
     let other = devices.iter().find(|device| device.name() != c"lo");
     other.map_or(Ok(()), |device| Err(format!("its network namespace has a device {:?}", device.name())))
 }

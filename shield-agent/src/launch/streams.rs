@@ -223,11 +223,8 @@ mod tests {
         assert!(accept(vec![fine(), fine(), fine()]).is_ok());
         assert!(accept(vec![fine(), fine()]).is_err());
         let counter = nix::sys::eventfd::EventFd::new().unwrap();
-        let strange: [OwnedFd; 3] = [
-            UnixStream::pair().unwrap().0.into(),
-            File::open("/tmp").unwrap().into(),
-            counter.into(),
-        ];
+        let strange: [OwnedFd; 3] =
+            [UnixStream::pair().unwrap().0.into(), File::open("/tmp").unwrap().into(), counter.into()];
         for stream in strange {
             let error = accept(vec![fine(), stream, fine()]).unwrap_err();
             assert!(matches!(error, LaunchError::StrangeStream("standard output")), "{error}");
