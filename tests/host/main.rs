@@ -4,6 +4,7 @@
 
 mod bypass;
 mod datagram;
+mod deputies;
 mod escape;
 mod launch;
 mod layers;
@@ -12,6 +13,7 @@ mod prerequisites;
 mod redirect;
 mod squat;
 mod storm;
+mod strict;
 
 use std::path::Path;
 
