@@ -4,6 +4,7 @@
 
 mod bypass;
 mod datagram;
+mod deputies;
 mod escape;
 mod launch;
 mod layers;
@@ -13,6 +14,7 @@ mod prove;
 mod redirect;
 mod squat;
 mod storm;
+mod strict;
 
 use std::path::Path;
 

@@ -13,8 +13,11 @@ use nix::sched::{CloneFlags, setns};
 
 use super::LaunchError;
 
-/// Limits of a process, by the kernel's numbers.
+/// Limits of a process, by the kernel's numbers; `/proc` lists them in this order.
 const LIMITS: u32 = 16;
+
+/// Where a line of `/proc/…/limits` ends to name and begins to say.
+const NAME_WIDTH: usize = 26;
 
 /// Namespaces the agent shares with its caller, but for those the launcher makes or is told.
 const NAMESPACES: [(&str, CloneFlags); 4] = [
@@ -48,9 +51,10 @@ impl Borrowed {
         for (name, flag) in NAMESPACES {
             namespaces.set(flag, differs(&place, name).map_err(failed())?);
         }
-        let limits: Result<Vec<_>, _> = (0..LIMITS).map(|number| limit_of(pid, number)).collect();
+        let limits = fs::read_to_string(place.join("limits")).map_err(failed())?;
+        let unknown = || failed()(io::ErrorKind::InvalidData.into());
         let borrowed = Self {
-            limits: limits.map_err(failed())?,
+            limits: parse_limits(&limits).ok_or_else(unknown)?,
             out_of_memory: fs::read_to_string(place.join("oom_score_adj")).map_err(failed())?,
             namespaces,
             process,
@@ -80,7 +84,12 @@ impl Borrowed {
             let result = unsafe { libc::setrlimit(number, limit) };
             Errno::result(result).map_err(|errno| failed()(errno.into()))?;
         }
-        fs::write("/proc/self/oom_score_adj", &self.out_of_memory).map_err(failed())
+        let ours = "/proc/self/oom_score_adj";
+        match fs::read_to_string(ours) {
+            // Lowering it takes a privilege, even to what it is.
+            Ok(same) if same == self.out_of_memory => Ok(()),
+            _ => fs::write(ours, &self.out_of_memory).map_err(failed()),
+        }
     }
 }
 
@@ -90,11 +99,15 @@ fn differs(process: &Path, kind: &str) -> io::Result<bool> {
     Ok(fs::read_link(process.join(&name))? != fs::read_link(Path::new("/proc/self").join(&name))?)
 }
 
-fn limit_of(pid: u32, number: u32) -> io::Result<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call sets nothing and fills an `rlimit` that outlives it.
-    let result = unsafe { libc::prlimit(pid.cast_signed(), number, std::ptr::null(), &raw mut limit) };
-    Errno::result(result).map(|_| limit).map_err(io::Error::from)
+/// The kernel's word as text: asking for it as numbers takes a privilege.
+fn parse_limits(table: &str) -> Option<Vec<libc::rlimit>> {
+    let number = |word: &str| if word == "unlimited" { Some(libc::RLIM_INFINITY) } else { word.parse().ok() };
+    let limit = |line: &str| {
+        let mut words = line.get(NAME_WIDTH..)?.split_whitespace();
+        Some(libc::rlimit { rlim_cur: number(words.next()?)?, rlim_max: number(words.next()?)? })
+    };
+    let limits: Option<Vec<_>> = table.lines().skip(1).map(limit).collect();
+    limits.filter(|limits| limits.len() == LIMITS as usize)
 }
 
 /// The gate's cgroup, opened while its files can still be seen.
@@ -128,6 +141,18 @@ impl Cage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_limits_are_read_as_the_kernel_gives_them() {
+        let limits = parse_limits(&fs::read_to_string("/proc/self/limits").unwrap()).unwrap();
+        for (number, limit) in (0..LIMITS).zip(limits) {
+            let mut expected = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: the call fills an `rlimit` that outlives it.
+            assert_eq!(unsafe { libc::getrlimit(number, &raw mut expected) }, 0);
+            assert_eq!((limit.rlim_cur, limit.rlim_max), (expected.rlim_cur, expected.rlim_max), "{number}");
+        }
+        assert!(parse_limits("Limit\nMax cpu time   unlimited\n").is_none());
+    }
 
     #[test]
     fn a_process_that_has_ended_lends_nothing() {

@@ -82,7 +82,13 @@ impl Call {
             agents.iter().position(|stream| slave.is_some() && io::IsTerminal::is_terminal(stream));
         let belongings = belongings(launch, terminal.and_then(|index| u8::try_from(index).ok()))?;
         let descriptors: Vec<_> = agents.iter().map(|stream| stream.as_fd()).collect();
-        self.line.send(&belongings, &descriptors).map_err(|error| LaunchError::Line("sending", error))?;
+        if let Err(error) = self.line.send(&belongings, &descriptors) {
+            // A launcher that gave up before it listened has said why.
+            return Err(match self.line.receive() {
+                Ok((News::NotStarted { code, reason }, _)) => LaunchError::NotStarted { code, reason },
+                _ => LaunchError::Line("sending", error),
+            });
+        }
         streams.relay()
     }
 

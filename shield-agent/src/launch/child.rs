@@ -53,13 +53,13 @@ fn start(plan: Plan<'_>, words: &mut PipeWriter) -> Result<Infallible, LaunchErr
     let Order { agent, prepared, strict, .. } = plan.order;
     plan.cage.enter()?;
     install(&plan.streams, plan.belongings.terminal)?;
-    plan.borrowed.limit()?;
     let trusted = mounts::enter(prepared, &plan.trust, &plan.user.identity)?;
     let allowed: Vec<PathBuf> = plan.belongings.allowed_sockets.iter().cloned().map(path).collect();
     let hidden = deputies::hide(&plan.deputies, &allowed, &trusted.nothing)?;
     setns(&plan.netns, CloneFlags::CLONE_NEWNET)
         .map_err(|errno| LaunchError::setup("entering", "the agent's network namespace")(errno.into()))?;
     privileges::close_on_exec_from(3)?;
+    plan.borrowed.limit()?;
     privileges::become_identity(&plan.user.identity)?;
     forget_the_launcher()?;
     let caveat = confine::confine()?;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, openpty};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 16 << 10;
@@ -54,8 +54,9 @@ impl Terminal {
         let mut modes = tcgetattr(&output)?;
         let raw = stdin.is_terminal() && stdout.is_terminal();
         if !raw {
-            // Ours shows already what is typed.
+            // Ours shows what is typed and ends lines already.
             modes.local_flags.remove(LocalFlags::ECHO);
+            modes.output_flags.remove(OutputFlags::OPOST);
         }
         let OpenptyResult { master, slave } = openpty(&size(output.as_fd()), Some(&modes))?;
         for end in [&master, &slave] {
