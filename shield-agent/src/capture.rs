@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod gate;
 pub mod listeners;
 pub mod originals;
+pub mod trial;
 
 mod error;
 mod foreign;

@@ -23,6 +23,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where sockets and trust bundles live.
     pub run_dir: PathBuf,
+    /// Name or number of the group whose members may start agents.
+    pub group: String,
     /// Glob patterns of policy files.
     pub policies: Vec<String>,
     /// `store.url`; `sqlite://` and an absolute path.

@@ -12,9 +12,12 @@ pub mod crew;
 pub mod folders;
 pub mod gates;
 pub mod kept;
+pub mod launchers;
 pub mod lock;
+pub mod netns;
 pub mod notify;
 pub mod open_sockets;
+pub mod owners;
 pub mod peer;
 pub mod policy_files;
 pub mod premises;
@@ -222,9 +225,11 @@ impl Supervisor {
         match said {
             FromCrew::Lost(kind, error) => return Err(crew.fate(kind, error).await),
             FromCrew::Worker(FromWorker::Serving { agent }) => {
-                if let Some((reply, answer)) = self.awaiting.remove(&agent) {
-                    // Whoever asked may have gone; the gate then ends with its connection.
-                    let _ = reply.send(answer);
+                if let Some((reply, answer)) = self.awaiting.remove(&agent)
+                    && reply.send(answer).is_err()
+                {
+                    // Whoever asked has gone.
+                    self.gates.client_gone(&agent);
                 }
             }
             FromCrew::Worker(FromWorker::WhichProgram { ask, pid }) => {
@@ -254,16 +259,16 @@ impl Supervisor {
                 self.gates.client_gone(&agent);
                 self.sweep_gates(crew).await
             }
-            FromSocket::Ask { request, netns, cgroup, reply } => {
+            FromSocket::Ask { request, asker, netns, cgroup, reply } => {
                 if reply.is_closed() {
                     return Ok(());
                 }
                 if self.gates.owner_of(&cgroup).is_some() {
                     let reason = peer::NotPermitted::Agent.to_string();
-                    let _ = reply.send(GateReply::Refused { reason });
+                    let _ = reply.send(GateReply::Forbidden { reason });
                     return Ok(());
                 }
-                self.answer(crew, request, &netns, reply).await
+                self.answer(crew, request, asker, &netns, reply).await
             }
         }
     }
@@ -299,6 +304,10 @@ impl Supervisor {
     }
 
     async fn sweep_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        let given_up = self.awaiting.extract_if(.., |_, (reply, _)| reply.is_closed());
+        for (agent, _) in given_up {
+            self.gates.client_gone(&agent);
+        }
         for agent in self.gates.sweep() {
             tracing::info!(%agent, "gone");
             crew.remove_gate(&agent).await?;

@@ -7,6 +7,8 @@ pub mod approver;
 pub mod fds;
 pub mod frame;
 pub mod gate;
+pub mod launch;
+pub mod line;
 pub mod signer;
 pub mod supervisor;
 pub mod worker;

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod daemon;
 pub mod health;
 pub mod launch;
+pub mod prove;
 pub mod role;
 // The kernel half.
 pub mod capture;

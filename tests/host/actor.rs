@@ -29,6 +29,7 @@ fn main() -> Result<()> {
         }
         ["ring", "own-thread"] => ring(&mut IoUring::new(RING)?),
         ["ring", "kernel-thread"] => ring(&mut IoUring::builder().setup_sqpoll(RING_IDLE_MS).build(RING)?),
+        ["launcher"] => Ok(launch::launcher::main()?),
         ["run", run_dir, ref command @ ..] => launch(run_dir.into(), command),
         ["rain"] => rain(),
         ["storm", threads, connections] => storm(threads.parse()?, connections.parse()?),
@@ -60,7 +61,10 @@ fn launch(run_dir: PathBuf, command: &[&str]) -> Result<()> {
         run_dir,
         agent: AGENT.parse()?,
         user: Some(NOBODY.to_string()),
+        strict: false,
         env: Vec::new(),
+        allowed_sockets: std::env::var_os("ALLOWED_SOCKET").map(PathBuf::from).into_iter().collect(),
+        verbose: true,
         command: command.iter().map(Into::into).collect(),
     };
     std::process::exit(launch::run(&launch)?.into());

@@ -5,6 +5,7 @@
 mod backstop;
 mod bypass;
 mod datagram;
+mod deputies;
 mod escape;
 mod launch;
 mod layers;
@@ -12,9 +13,11 @@ mod lifecycle;
 mod neighbours;
 mod networks;
 mod prerequisites;
+mod prove;
 mod redirect;
 mod squat;
 mod storm;
+mod strict;
 mod upgrade;
 
 use std::path::Path;

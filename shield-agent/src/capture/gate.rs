@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use shield_common::event::Reason;
@@ -227,6 +228,11 @@ impl Gate {
     /// The cgroups its hooks are attached to.
     pub fn cgroups(&self) -> &AgentCgroups {
         &self.cgroups
+    }
+
+    /// Where its links are pinned.
+    pub fn links_dir(&self) -> PathBuf {
+        self.pins.dir().join("links")
     }
 
     /// Opens the pinned maps.

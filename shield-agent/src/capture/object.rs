@@ -160,3 +160,15 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
+
+/// Loads each program by itself and says which of them this kernel refuses, and why. Attaches nothing.
+pub(super) fn load_each() -> Result<Vec<(&'static str, Option<String>)>, CaptureError> {
+    let what = "the maps of the hooks".to_owned();
+    let refused = |error| CaptureError::LoadRefused { what, source: Box::new(error) };
+    let mut object = EbpfLoader::new().load(OBJECT).map_err(refused)?;
+    let load = |hook: &Hook| {
+        let program = object.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType);
+        (hook.name, program.and_then(load_program).err().map(|error| super::error::chain(&error)))
+    };
+    Ok(HOOKS.iter().map(load).collect())
+}

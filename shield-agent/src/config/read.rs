@@ -15,10 +15,11 @@ const MAX_HELD_BODY: u64 = 64 << 20;
 /// Longest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "instance",
     "state_dir",
     "run_dir",
+    "group",
     "policies",
     "store",
     "console",
@@ -77,6 +78,7 @@ fn read(reader: &Reader, root: &Node) -> Config {
     Config {
         instance: fields.get("instance").and_then(|node| instance(reader, node)).unwrap_or("default".into()),
         run_dir: directory(reader, &fields, "run_dir", "/run/shield"),
+        group: fields.get("group").and_then(|node| reader.text(node)).unwrap_or("shield").to_owned(),
         policies: policies(reader, &fields),
         store_url: store(reader, &fields, &state_dir),
         console: console(reader, &fields),

@@ -19,11 +19,12 @@ impl Supervisor {
         &mut self,
         crew: &mut Crew,
         request: GateRequest,
+        asker: u32,
         netns: &File,
         reply: oneshot::Sender<GateReply>,
     ) -> Result<(), RoleError> {
         let answer = match request {
-            GateRequest::PrepareRun { agent } => match self.prepare_run(&agent, netns) {
+            GateRequest::Run { agent, .. } => match self.prepare_run(&agent, asker, netns) {
                 Ok(prepared) => return self.when_served(crew, agent, reply, prepared).await,
                 Err(error) => refused(&error),
             },
@@ -41,7 +42,7 @@ impl Supervisor {
                 }
                 Err(error) => refused(&error),
             },
-            GateRequest::Agents => GateReply::Agents { agents: self.gates.list() },
+            GateRequest::Agents => GateReply::Agents { agents: self.gates.list(asker) },
             GateRequest::Freeze { agent } => self.set_frozen(crew, agent, true).await?,
             GateRequest::Thaw { agent } => self.set_frozen(crew, agent, false).await?,
             GateRequest::PolicyReload => self.reload_policy(crew).await?,
@@ -72,8 +73,8 @@ impl Supervisor {
         }
     }
 
-    fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<GateReply, GateError> {
-        let cgroup = self.gates.prepare_run(agent, netns)?;
+    fn prepare_run(&mut self, agent: &AgentName, asker: u32, netns: &File) -> Result<GateReply, GateError> {
+        let cgroup = self.gates.prepare_run(agent, asker, netns)?;
         let config = &self.premises.config;
         Ok(GateReply::Prepared(PreparedRun {
             cgroup,

@@ -138,7 +138,7 @@ impl Crew {
         match kind {
             RoleKind::Approver => self.approver.fate(error).await,
             RoleKind::Signer => self.signer.fate(error).await,
-            RoleKind::Worker | RoleKind::Listeners => self.worker.fate(error).await,
+            RoleKind::Worker | RoleKind::Listeners | RoleKind::Launcher => self.worker.fate(error).await,
         }
     }
 

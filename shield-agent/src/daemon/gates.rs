@@ -8,28 +8,32 @@
 //! A gate is only ever opened here, on purpose. What cannot be adopted stays shut.
 
 mod backstops;
+mod error;
+mod listing;
 mod namespaces;
 mod record;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cgroup::{self, UnfitCgroup};
+use super::cgroup;
 use super::crew::AgentSockets;
 use super::kept::{self, Kept};
 use super::open_sockets;
+use super::owners::{self, Owners};
+use super::socket::MAX_PER_USER;
 use super::watch::{self, Raised, Watched};
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners};
 use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
-use crate::ipc::gate::{AgentEntry, AgentKind};
+use crate::ipc::gate::AgentKind;
 use crate::names::AgentName;
 use crate::networks::Networks;
 use crate::report::Chain;
 use crate::role::RoleKind;
+pub use error::GateError;
 pub use namespaces::NamespaceChange;
 use namespaces::Namespaces;
 use record::{Record, Records};
@@ -40,6 +44,7 @@ pub struct Gates {
     instance: String,
     cgroups: Cgroups,
     records: Records,
+    owners: Owners,
     /// Of the policy in force: those of every gate.
     networks: Networks,
     gated: BTreeMap<AgentName, Gated>,
@@ -69,70 +74,13 @@ impl std::fmt::Debug for Gated {
     }
 }
 
-/// Why a gate could not be made, found or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// Another agent has the name.
-    #[error("agent {0} exists already: choose another name, or detach it first")]
-    NameInUse(AgentName),
-    /// There is no agent by that name.
-    #[error("there is no agent {0}: see `shield agents`")]
-    NoSuchAgent(AgentName),
-    /// The cgroup cannot be gated.
-    #[error(transparent)]
-    Unfit(#[from] UnfitCgroup),
-    /// The cgroup, one above or one below it is gated.
-    #[error("cgroup {} is gated already, as agent {agent}: detach that first", cgroup.display())]
-    AlreadyGated {
-        /// The cgroup.
-        cgroup: PathBuf,
-        /// Its agent.
-        agent: AgentName,
-    },
-    /// An agent started by `shield run` ends with its processes.
-    #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
-    NotAttached(AgentName),
-    /// It was stopped for a reason that still stands.
-    #[error("agent {agent} stays stopped, because {what}: {remedy}")]
-    StaysStopped {
-        /// The agent.
-        agent: AgentName,
-        /// What is wrong.
-        what: String,
-        /// What mends it.
-        remedy: String,
-    },
-    /// A process moved on before its namespace was served.
-    #[error("the process is in another network namespace by now: its next connection is looked at again")]
-    OtherNamespace,
-    /// Kernel, cgroup or sockets.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// A file.
-    #[error("cannot {act} {}", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// On which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl GateError {
-    fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
-    }
-}
-
 impl Gates {
     /// No gates yet. `records` is a directory of root's, `networks` those of the policy in force.
     pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf, networks: Networks) -> Self {
         Self {
             instance: instance.to_owned(),
             cgroups,
+            owners: Owners::new(owners::directory(&records)),
             records: Records::in_directory(records),
             networks,
             gated: BTreeMap::new(),
@@ -174,18 +122,26 @@ impl Gates {
         self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?, kept)
     }
 
-    /// Makes a fresh gated cgroup, served in a network namespace.
-    pub fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<PathBuf, GateError> {
+    /// Makes a fresh gated cgroup for a user, served in a network namespace.
+    pub fn prepare_run(&mut self, agent: &AgentName, owner: u32, netns: &File) -> Result<PathBuf, GateError> {
         self.refuse_taken(agent)?;
+        let theirs = self.gated.values().filter(|gated| gated.record.owner == owner).count();
+        if owner != 0 && theirs >= MAX_PER_USER {
+            return Err(GateError::TooMany);
+        }
+        self.claim(agent, owner)?;
         let cgroups = self.cgroups.create(agent)?;
-        let place = cgroups.agent.clone();
-        self.make(
-            agent,
-            &cgroups,
-            Record { cgroup: place.clone(), kind: AgentKind::Run, home: None },
-            netns,
-        )?;
-        Ok(place)
+        let record = Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run, home: None, owner };
+        self.make(agent, &cgroups, record, netns)?;
+        Ok(cgroups.agent)
+    }
+
+    fn claim(&self, agent: &AgentName, uid: u32) -> Result<(), GateError> {
+        match self.owners.claim(agent, uid) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(GateError::NameOwned(agent.clone())),
+            Err(error) => Err(GateError::file("note the owner in", self.owners.directory())(error)),
+        }
     }
 
     /// Gates a cgroup that exists; says what the gate does not cover.
@@ -196,9 +152,10 @@ impl Gates {
         if let Some((agent, _)) = other {
             return Err(GateError::AlreadyGated { cgroup: place, agent: agent.clone() });
         }
+        self.claim(agent, 0)?;
         let cgroups = AgentCgroups { agent: place.clone(), ..self.cgroups.of(agent) };
         fs::create_dir_all(&cgroups.proxy).map_err(GateError::file("create cgroup", &cgroups.proxy))?;
-        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, home: None };
+        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, home: None, owner: 0 };
         self.make(agent, &cgroups, record, &netns_of(&place)?)?;
         Ok(caveats(&place))
     }
@@ -240,29 +197,6 @@ impl Gates {
     /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
     pub fn watch(&mut self) -> Vec<Raised> {
         self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.record.kind)).collect()
-    }
-
-    /// Everything that was found and still stands.
-    pub fn standing(&self) -> Vec<Raised> {
-        let of = |finding: &Finding, place: &Path| Raised {
-            finding: finding.clone(),
-            stopped: cgroup::is_frozen(place),
-        };
-        let gated = self.gated.values().flat_map(|gated| {
-            gated.watched.standing().iter().map(|finding| of(finding, &gated.gate.cgroups().agent))
-        });
-        gated.chain(self.shut.values().map(|shut| of(&shut.why, &shut.record.cgroup))).collect()
-    }
-
-    /// The agents, by name: those that are served, then those that are blocked.
-    pub fn list(&self) -> Vec<AgentEntry> {
-        let gated = self
-            .gated
-            .values()
-            .map(|gated| entry(gated.gate.agent(), gated.record.clone(), gated.watched.standing().to_vec()));
-        let shut =
-            self.shut.iter().map(|(agent, shut)| entry(agent, shut.record.clone(), vec![shut.why.clone()]));
-        gated.chain(shut).collect()
     }
 
     /// Stops or continues an agent's processes. One whose gate does not hold is not continued.
@@ -405,7 +339,8 @@ impl Gates {
 
     /// What was written about a gate; without it, what `shield run` would have made.
     fn record(&self, agent: &AgentName) -> Record {
-        let unwritten = || Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run, home: None };
+        let cgroup = self.cgroups.of(agent).agent;
+        let unwritten = || Record { cgroup, kind: AgentKind::Run, home: None, owner: 0 };
         self.records.read(agent).unwrap_or_else(unwritten)
     }
 }
@@ -415,17 +350,6 @@ fn helper() -> Command {
     let mut helper = Command::new(super::roles::OURSELVES);
     helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
     helper
-}
-
-fn entry(agent: &AgentName, Record { cgroup, kind, .. }: Record, findings: Vec<Finding>) -> AgentEntry {
-    AgentEntry {
-        agent: agent.clone(),
-        kind,
-        processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
-        frozen: cgroup::is_frozen(&cgroup),
-        cgroup,
-        findings,
-    }
 }
 
 fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Finding {

@@ -75,6 +75,7 @@ impl Settings {
             r#"instance: {instance}
 state_dir: {state}
 run_dir: {run}
+group: "{group}"
 policies: ["{policy}"]
 store: {{ url: "sqlite://{state}/shield.db" }}
 console: {{ listen: "127.0.0.1:{console}", public_url: "http://localhost:{console}" }}
@@ -85,6 +86,7 @@ dns: {{ upstream: ["{resolver}:53"] }}
             instance = self.instance,
             state = place("state").display(),
             run = place("run").display(),
+            group = super::GROUP,
             policy = place("policy.yaml").display(),
             console = self.console_port(),
             roots = place("origin-ca.pem").display(),

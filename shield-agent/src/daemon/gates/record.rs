@@ -20,6 +20,9 @@ pub(super) struct Record {
     /// The cgroup the processes were taken from, when they were moved into one of ours.
     #[serde(default)]
     pub(super) home: Option<PathBuf>,
+    /// User who had it made; root, where it was not written.
+    #[serde(default)]
+    pub(super) owner: u32,
 }
 
 impl Record {
