@@ -5,4 +5,5 @@ mod anyone;
 mod attached;
 mod git;
 mod http;
+mod strict;
 mod terminal;
