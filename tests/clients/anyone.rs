@@ -310,6 +310,7 @@ for number in range(80):
     asker = socket.socket(socket.AF_UNIX)
     asker.connect(sys.argv[1])
     askers.append(asker)
+askers[79].settimeout(20)
 print(askers[79].recv(1000).decode(), flush=True)
 sys.stdin.read()
 "#;
