@@ -20,6 +20,7 @@ pub mod owners;
 pub mod peer;
 pub mod policy_files;
 pub mod premises;
+pub mod records;
 pub mod resolvers;
 pub mod roles;
 pub mod signals;

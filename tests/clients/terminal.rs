@@ -83,15 +83,12 @@ assert modes() == before, "the terminal is not as it was"
             "/usr/bin/python3",
             "-c",
             r#"
-import signal, sys, time
-interrupted = 0
-def interrupt(*_):
-    global interrupted
-    interrupted += 1
-    print("interrupted", interrupted, flush=True)
-signal.signal(signal.SIGINT, interrupt)
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 print("ready", flush=True)
-while interrupted < 2: time.sleep(0.01)
+for interrupted in (1, 2):
+    signal.sigwait([signal.SIGINT])
+    print("interrupted", interrupted, flush=True)
 sys.exit(5)
 "#,
         ],
@@ -121,7 +118,7 @@ type(b"\x1a")
 assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
 assert modes() == before, "the terminal is not the shell's again"
 os.kill(pid, signal.SIGCONT)
-while modes() == before: time.sleep(0.01)
+while modes() == before: pass
 type(b"more\n")
 until(b"heard more")
 assert exit_code() == 0

@@ -14,12 +14,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::{Deserialize, Serialize};
-
 use super::cgroup::{self, UnfitCgroup};
 use super::crew::AgentSockets;
 use super::open_sockets;
 use super::owners::{self, Owners};
+use super::records::{Record, Records};
 use super::socket::MAX_PER_USER;
 use crate::capture::cgroup::cgroup2_mount;
 use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
@@ -32,7 +31,7 @@ use crate::role::RoleKind;
 pub struct Gates {
     instance: String,
     cgroups: Cgroups,
-    records: PathBuf,
+    records: Records,
     owners: Owners,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
@@ -54,26 +53,6 @@ struct Gated {
 impl std::fmt::Debug for Gated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gated").field("agent", self.gate.agent()).finish_non_exhaustive()
-    }
-}
-
-/// What must be known to adopt a gate: pins do not say whose cgroup it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    cgroup: PathBuf,
-    kind: AgentKind,
-    /// Root, where it was not written.
-    #[serde(default)]
-    owner: u32,
-}
-
-impl Record {
-    /// Whether nobody is left to hold back.
-    fn is_over(&self) -> bool {
-        match self.kind {
-            AgentKind::Run => !cgroup::is_populated(&self.cgroup),
-            AgentKind::Attached => !self.cgroup.exists(),
-        }
     }
 }
 
@@ -128,7 +107,7 @@ pub enum GateError {
 }
 
 impl GateError {
-    fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { act, path, source }
     }
@@ -141,7 +120,7 @@ impl Gates {
             instance: instance.to_owned(),
             cgroups,
             owners: Owners::new(owners::directory(&records)),
-            records,
+            records: Records::new(records),
             gated: BTreeMap::new(),
             shut: BTreeMap::new(),
         }
@@ -153,7 +132,7 @@ impl Gates {
     pub fn adopt_all(&mut self) -> Result<Vec<(AgentName, GateError)>, GateError> {
         let mut failed = Vec::new();
         for agent in Gate::pinned(&self.instance)? {
-            let record = self.record(&agent);
+            let record = self.records.read(&agent).unwrap_or_else(|| self.usual_record(&agent));
             if let Err(error) = self.adopt(&agent, &record) {
                 if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
                     stop(&agent, &record.cgroup);
@@ -193,7 +172,7 @@ impl Gates {
         match self.owners.claim(agent, uid) {
             Ok(true) => Ok(()),
             Ok(false) => Err(GateError::NameOwned(agent.clone())),
-            Err(error) => Err(GateError::file("note the owner in", &owners::directory(&self.records))(error)),
+            Err(error) => Err(GateError::file("note the owner in", self.owners.directory())(error)),
         }
     }
 
@@ -303,7 +282,7 @@ impl Gates {
         record: &Record,
         netns: &File,
     ) -> Result<(), GateError> {
-        let made = self.write_record(agent, record).and_then(|()| {
+        let made = self.records.write(agent, record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
             self.serve(gate, record, record.kind == AgentKind::Run, netns)
         });
@@ -339,37 +318,15 @@ impl Gates {
         self.forget(agent)
     }
 
+    /// Without a record, what `shield run` would have made for root.
+    fn usual_record(&self, agent: &AgentName) -> Record {
+        Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run, owner: 0 }
+    }
+
     /// Removes an agent's own cgroups and its record.
     fn forget(&self, agent: &AgentName) -> Result<(), GateError> {
         self.cgroups.remove(agent)?;
-        let path = self.record_path(agent);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(GateError::file("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn record_path(&self, agent: &AgentName) -> PathBuf {
-        self.records.join(format!("{agent}.json"))
-    }
-
-    /// What was written about a gate; without it, what `shield run` would have made.
-    fn record(&self, agent: &AgentName) -> Record {
-        let written = fs::read(self.record_path(agent)).ok();
-        let record = written.and_then(|text| serde_json::from_slice(&text).ok());
-        record.unwrap_or_else(|| Record {
-            cgroup: self.cgroups.of(agent).agent,
-            kind: AgentKind::Run,
-            owner: 0,
-        })
-    }
-
-    fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
-        let path = self.record_path(agent);
-        let text = serde_json::to_vec(record).map_err(io::Error::other);
-        text.and_then(|text| fs::write(&path, text)).map_err(GateError::file("write", &path))
+        self.records.remove(agent)
     }
 }
 

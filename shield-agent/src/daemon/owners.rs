@@ -28,6 +28,11 @@ impl Owners {
         owners
     }
 
+    /// Where they are kept.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Lets a user have a name; whether it may.
     pub fn claim(&self, agent: &AgentName, uid: u32) -> io::Result<bool> {
         let path = self.directory.join(agent.as_str());
