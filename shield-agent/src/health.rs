@@ -52,7 +52,7 @@ impl Check {
 pub fn check(config: Result<Config, String>) -> Vec<Check> {
     let mut checks = vec![kernel(), cgroup2(), role_users(), roots()];
     match config {
-        Ok(config) => checks.extend([Check::ok("config", "readable"), daemon(&config)]),
+        Ok(config) => checks.extend([Check::ok("config", "readable"), group(&config), daemon(&config)]),
         Err(error) => {
             checks.push(Check::bad("config", Status::Failed, error, "correct the configuration file"));
         }
@@ -105,6 +105,22 @@ fn roots() -> Check {
             Check::bad("roots", Status::Failed, "no certificate roots", "install the package ca-certificates")
         }
         count => Check::ok("roots", format!("{count} certificate roots")),
+    }
+}
+
+/// Who may start agents without being root.
+fn group(config: &Config) -> Check {
+    let name = &config.group;
+    match users::group(name) {
+        Ok(Some(_)) => Check::ok("group", format!("members of {name} may start agents")),
+        Ok(None) => {
+            let remedy = format!("groupadd --system {name}, then restart the daemon");
+            Check::bad("group", Status::Warning, "only root may start agents", remedy)
+        }
+        Err(error) => {
+            let remedy = format!("make group {name} known, or set `group`");
+            Check::bad("group", Status::Failed, Chain(&error).to_string(), remedy)
+        }
     }
 }
 
