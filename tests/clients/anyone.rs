@@ -236,6 +236,50 @@ fn nothing_in_an_agents_cgroup_gets_another_gate() -> Result<()> {
     })
 }
 
+/// The daemon has a view of its own of the host, as a service manager gives it: the agent's is its caller's.
+#[test]
+fn an_agent_lives_in_the_namespaces_of_its_caller() -> Result<()> {
+    deployed(|deployment| {
+        let shield = tool("shield");
+        let script = format!(
+            "mount -t tmpfs none /mnt && echo callers > /mnt/file && hostname callers && cd /mnt && exec setpriv \
+             --reuid {ANN} --regid {ANN} --groups {GROUP} {} run -- sh -c 'cat file; hostname; ls -d /proc/[0-9]* | wc -l'",
+            shield.display()
+        );
+        let mut command = deployment.place.command("unshare");
+        command.args(["--mount", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c", &script]);
+        let ended = output(command.env("SHIELD_CONFIG", deployment.daemon.config()))?;
+        let said = text(&ended.stdout);
+        let (names, processes) = said.trim_end().rsplit_once('\n').context("three lines")?;
+        ensure!(names == "callers\ncallers" && processes.trim().parse::<u32>()? < 8, "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_caller_in_a_user_namespace_or_a_changed_root_is_refused_with_the_reason() -> Result<()> {
+    deployed(|deployment| {
+        let shield = tool("shield");
+        let mut inside = deployment.by(ANN, &[GROUP], "unshare");
+        inside.args(["--user", "--map-root-user"]).arg(&shield).args(["run", "--", "true"]);
+        let refused = inside.output()?;
+        ensure!(refused.status.code() != Some(0), "{}", said(&refused));
+
+        let root = directory(deployment, "root", 0o755, 0)?;
+        let script = r#"mount --rbind / "$0" && exec chroot "$0" "$@""#;
+        let mut changed = deployment.place.command("unshare");
+        changed
+            .args(["--mount", "sh", "-c", script])
+            .arg(&root)
+            .arg(&shield)
+            .args(["run", "--user", "nobody", "--", "true"]);
+        let refused = changed.env("SHIELD_CONFIG", deployment.daemon.config()).output()?;
+        ensure!(refused.status.code() == Some(125), "{}", said(&refused));
+        ensure!(text(&refused.stderr).contains("changed roots"), "{}", said(&refused));
+        Ok(())
+    })
+}
+
 /// The loader of programs writes a file, as whoever runs one, when these reach it.
 #[test]
 fn what_the_caller_plants_for_the_loader_reaches_no_privileged_process() -> Result<()> {
@@ -266,6 +310,7 @@ for number in range(80):
     asker = socket.socket(socket.AF_UNIX)
     asker.connect(sys.argv[1])
     askers.append(asker)
+askers[79].settimeout(20)
 print(askers[79].recv(1000).decode(), flush=True)
 sys.stdin.read()
 "#;

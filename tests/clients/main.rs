@@ -8,4 +8,5 @@ mod http;
 mod names;
 mod namespaces;
 mod quic;
+mod strict;
 mod terminal;

@@ -96,13 +96,13 @@ ask()
         "a namespace of its own, joined by a wire",
         r#"
 call(libc.unshare(0x40000000))
-run("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w1", "netns", "OUTSIDE")
+run("ip", "link", "add", "w0", "type", "veth", "peer", "name", "w1", "address", "02:00:00:00:97:02", "netns", "OUTSIDE")
 run("ip", "address", "add", "10.97.0.1/24", "dev", "w0")
 run("ip", "link", "set", "w0", "up")
 run("ip", "route", "add", "default", "dev", "w0")
-run("nsenter", "--net=/proc/OUTSIDE/ns/net", "sh", "-c", "ip link set w1 up; ip route add 10.97.0.0/24 dev w1; echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv4/conf/w1/proxy_arp")
+run("ip", "neighbour", "add", "1.2.3.4", "lladdr", "02:00:00:00:97:02", "dev", "w0")
+run("nsenter", "--net=/proc/OUTSIDE/ns/net", "sh", "-c", "ip link set w1 up; ip route add 10.97.0.0/24 dev w1; echo 1 > /proc/sys/net/ipv4/ip_forward")
 ask()
-time.sleep(2)
 "#,
     ),
 ];

@@ -42,6 +42,8 @@ pub(crate) fn for_test() -> Result<()> {
         COMPILER,
         RUST_COMPONENTS,
         IP,
+        NFT,
+        TMUX,
         CURL,
         DIG,
         MUSL,
@@ -74,6 +76,18 @@ const RUST_COMPONENTS: Need = Need {
     why: "format and lints are checked",
     present: || has("cargo-fmt") && has("cargo-clippy"),
     from: Source::Steps(|| loud(command("rustup", &["component", "add", "rustfmt", "clippy"]))),
+};
+const NFT: Need = Need {
+    what: "nft (nftables)",
+    why: "an agent tries to lead its packets elsewhere",
+    present: || has("nft"),
+    from: Source::Packages(&["nftables"]),
+};
+const TMUX: Need = Need {
+    what: "tmux",
+    why: "a program that would act for an agent, were it not hidden",
+    present: || has("tmux"),
+    from: Source::Packages(&["tmux"]),
 };
 const IP: Need = Need {
     what: "ip (iproute2)",

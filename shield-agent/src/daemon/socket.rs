@@ -197,3 +197,22 @@ async fn answer(
         (Err(_), _) => refused(format!("the worker did not serve the agent within {ANSWER_TIMEOUT:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_its_owners_alone_or_also_its_groups_and_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gate.sock");
+        let ours = nix::unistd::getegid();
+        for (group, mode) in [(None, 0o600), (Some(ours), 0o660), (None, 0o600)] {
+            let _listening = bind(&path, group).unwrap();
+            let metadata = fs::metadata(&path).unwrap();
+            assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (mode, ours.as_raw()));
+        }
+    }
+}

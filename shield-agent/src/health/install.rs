@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config) -> Vec<Check> {
         policy(config),
         state_dir(&config.state_dir),
         run_dir(&config.run_dir),
+        group(&config.group),
     ]
 }
 
@@ -53,6 +54,23 @@ fn role_users() -> Check {
             remedy,
         ),
         Err(error) => missing("users", Chain(&error).to_string(), remedy),
+    }
+}
+
+/// Who may start agents without being root.
+fn group(name: &str) -> Check {
+    match users::group(name) {
+        Ok(Some(_)) => ok("group", format!("members of {name} may start agents")),
+        Ok(None) => Check::weaker(
+            Area::Install,
+            "group",
+            format!("there is no group {name}"),
+            "only root may start agents",
+            format!("groupadd --system {name}, then restart the daemon"),
+        ),
+        Err(error) => {
+            missing("group", Chain(&error).to_string(), format!("make group {name} known, or set `group`"))
+        }
     }
 }
 
