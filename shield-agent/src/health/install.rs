@@ -66,7 +66,7 @@ fn group(name: &str) -> Check {
             "group",
             format!("there is no group {name}"),
             "only root may start agents",
-            format!("groupadd --system {name}, then restart the daemon"),
+            "groupadd --system with that name, then restart the daemon",
         ),
         Err(error) => {
             missing("group", Chain(&error).to_string(), format!("make group {name} known, or set `group`"))
