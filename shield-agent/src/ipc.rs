@@ -8,6 +8,8 @@ pub mod attempt;
 pub mod fds;
 pub mod frame;
 pub mod gate;
+pub mod launch;
+pub mod line;
 pub mod signer;
 pub mod supervisor;
 pub mod worker;

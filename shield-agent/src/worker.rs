@@ -79,13 +79,16 @@ pub async fn run(
         match message {
             ToWorker::Configure(_) => return Err(WorkerError::OutOfTurn("the configuration twice")),
             ToWorker::Policy(text) => take_policy(&services, &text, &outside, &outbox),
-            ToWorker::AddGate { agent, listeners, dns } => {
+            ToWorker::AddGate { agent, netns, listeners, dns } => {
                 let sockets =
                     Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
-                gates.add(agent.clone(), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
+                gates
+                    .add((agent.clone(), netns), sockets, outside.originals)
+                    .map_err(WorkerError::Descriptors)?;
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
+            ToWorker::RemoveNamespace { agent, netns } => gates.remove_namespace(&agent, netns),
             ToWorker::Caller { ask, facts } => services.callers.answered(ask, facts),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
@@ -129,7 +132,7 @@ async fn carry_out(services: Arc<Services>, mut orders: Orders, under_way: TaskT
     while let Some(order) = orders.recv().await {
         let services = Arc::clone(&services);
         under_way.spawn(async move {
-            order::carry_out(Arc::clone(&services.approver), &services.upstream, *order).await;
+            order::carry_out(&services, *order).await;
         });
     }
 }
@@ -165,7 +168,10 @@ fn take_policy(
     outbox: &mpsc::UnboundedSender<FromWorker>,
 ) {
     match (outside.compile)(text) {
-        Ok(policy) => services.policy.store(Some(Arc::new(policy))),
+        Ok(policy) => {
+            services.forbidden.set_networks(policy.networks());
+            services.policy.store(Some(Arc::new(policy)));
+        }
         Err(reason) => say(outbox, FromWorker::PolicyRefused { reason }),
     }
 }

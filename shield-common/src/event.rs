@@ -69,6 +69,12 @@ reasons! {
     Datagram = "datagram": Refused,
     /// Refused: port zero, multicast, broadcast.
     Destination = "destination": Refused,
+    /// Refused: an address in a network that policy denies.
+    DeniedNetwork = "denied_network": Refused,
+    /// Refused: a link-local address or a metadata service of a cloud.
+    Metadata = "metadata": Refused,
+    /// A connection to a direct network passed by the gate.
+    Direct = "direct": Counted,
     /// Refused: an IPv6 datagram where IPv6 loopback does not work.
     NoV6Loopback = "no_v6_loopback": Refused,
     /// Refused: a kind of socket that is neither TCP nor UDP.

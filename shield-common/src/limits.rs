@@ -2,13 +2,16 @@
 
 /// Version of the pinned layout: map names, key and value sizes. Part of every pin's path, so that a daemon
 /// never reuses maps it would misread.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Bytes of a process name, including the trailing NUL, as the kernel keeps it (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
 
 /// Network namespaces one agent can be served in at a time.
 pub const NETNS_MAX: u32 = 64;
+
+/// Networks of a policy that can be denied, and as many that can be direct.
+pub const NETWORKS_MAX: u32 = 1024;
 
 /// Connections of one agent that can be between `connect()` and the end of their handshake. Beyond it the oldest
 /// lose their record, and a connection without a record is closed.

@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::handoff::Tuple;
+use crate::networks::Place;
 use crate::original::Original;
 use crate::served::Served;
 
@@ -13,3 +14,5 @@ unsafe impl aya::Pod for Served {}
 unsafe impl aya::Pod for Tuple {}
 // SAFETY: as above; what it says of reasons and processes is checked where it is read.
 unsafe impl aya::Pod for Event {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Place {}

@@ -6,10 +6,10 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
 use shield_common::event::{Aim, Reason};
-use shield_common::scope::{self, Scope, Transport};
+use shield_common::scope::{self, Refusal, Scope, Transport};
 
 use crate::events::{aim, note, refuse};
-use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, served};
+use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, ORIGINALS, PASS, served};
 use crate::redirect::{self, Target};
 use crate::{datagram, loopback};
 
@@ -53,14 +53,27 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Resul
         (SOCK_DGRAM, IPPROTO_UDP) => Transport::Datagram,
         _ => return Err(refuse(ctx, Reason::SocketKind, EPROTONOSUPPORT, Aim { what: kind, ..aim })),
     };
-    match scope::of(transport, asked, port) {
+    match scope::of(transport, asked, port, &Networks) {
         Scope::Take => take(ctx, aim, family).map(Some),
         Scope::Dns => datagram::ask(ctx, aim, datagram::Reach::EitherFamily).map(Some),
         Scope::Loopback => loopback::judge(ctx, aim).map(Some),
-        Scope::Refuse if transport == Transport::Datagram => {
-            Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim))
+        Scope::Direct => {
+            // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
+            let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
+            note(ctx, Reason::Direct, aim);
+            Ok(None)
         }
-        Scope::Refuse => Err(refuse(ctx, Reason::Destination, ECONNREFUSED, aim)),
+        Scope::Refuse(why) => Err(refuse(ctx, reason(why), ECONNREFUSED, aim)),
+    }
+}
+
+#[inline(always)]
+fn reason(why: Refusal) -> Reason {
+    match why {
+        Refusal::Datagram => Reason::Datagram,
+        Refusal::Destination => Reason::Destination,
+        Refusal::DeniedNetwork => Reason::DeniedNetwork,
+        Refusal::Metadata => Reason::Metadata,
     }
 }
 

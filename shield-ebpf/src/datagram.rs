@@ -12,7 +12,7 @@ use shield_common::served::Asked;
 use crate::connect::{asked_v4, asked_v6};
 use crate::events::{aim, note, refuse};
 use crate::loopback;
-use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, served, storage};
+use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, PASS, served, storage};
 use crate::redirect::{Target, loopback_for, write_v4, write_v6};
 
 const IPPROTO_UDP: u16 = 17;
@@ -56,9 +56,9 @@ fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32
     if nameserver(ctx, asked, port).is_some() {
         return loopback::to_proxy(ctx, Transport::Datagram, Target { address: asked, port }, aim);
     }
-    match scope::of(Transport::Datagram, asked, port) {
+    match scope::of(Transport::Datagram, asked, port, &Networks) {
         Scope::Dns => ask(ctx, aim, Reach::SameFamily),
-        Scope::Take | Scope::Loopback | Scope::Refuse => {
+        Scope::Take | Scope::Loopback | Scope::Direct | Scope::Refuse(_) => {
             Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim))
         }
     }

@@ -161,8 +161,13 @@ impl Engine {
 
     /// Tells everybody who follows along.
     pub(super) fn announce(&self, name: EventName, hold: Option<HoldId>, agent: &AgentName) {
+        self.announce_to_all(Event { name, hold, agent: Some(agent.clone()) });
+    }
+
+    /// Tells whoever follows.
+    pub(super) fn announce_to_all(&self, event: Event) {
         // Nobody may be following.
-        let _ = self.inner.events.send(Event { name, hold, agent: agent.clone() });
+        let _ = self.inner.events.send(event);
     }
 
     /// Tells the worker. One that is gone has nobody to answer, and what matters is durable.

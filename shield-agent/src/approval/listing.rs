@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::view::HoldState;
+use crate::finding::Finding;
 use crate::flow::policy::verdict::Verdict;
 use crate::ipc::attempt::Attempt;
 use crate::names::{AgentName, ExchangeId, HoldId, RuleId};
@@ -82,6 +83,8 @@ pub struct AgentView {
     pub refused: u64,
     /// The same by reason; without those that never happened.
     pub refusals: BTreeMap<String, u64>,
+    /// What is known to be wrong with its protection.
+    pub findings: Vec<Finding>,
 }
 
 /// An agent and what its hooks told.

@@ -123,6 +123,11 @@ impl Supervisor {
         for event in events.iter().filter(|event| event.reason == Reason::UnservedNetns) {
             let pid = event.process.as_ref().map(|process| process.pid);
             tracing::info!(%agent, pid, netns = event.netns_cookie, "refused: nothing serves this network namespace");
+            // The program that was refused tries again: by then it is served.
+            let change = pid.and_then(|pid| self.gates.discover(&agent, pid, Some(event.netns_cookie)));
+            if let Some(change) = change {
+                self.apply(crew, &agent, &change).await?;
+            }
         }
         if !events.is_empty() {
             let attempts = attempts(&events);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::finding::Finding;
 use crate::ipc::attempt::Attempt;
 use crate::ipc::worker::PolicyText;
 use crate::names::AgentName;
@@ -117,6 +118,13 @@ pub enum ToApproverRole {
         agent: AgentName,
         /// In the order of `Reason::ALL`.
         counts: Vec<u64>,
+    },
+    /// Something was found about an agent's protection, or the host's.
+    Finding {
+        /// What.
+        finding: Finding,
+        /// Whether the agent's processes are stopped.
+        stopped: bool,
     },
     /// Write what is not yet durable, then answer `Drained`.
     Drain,

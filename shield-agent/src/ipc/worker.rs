@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dns::limits::Limits;
 use crate::flow::origin::Ancestor;
 use crate::names::AgentName;
 
@@ -17,11 +18,13 @@ pub enum ToWorker {
     Configure(Box<WorkerConfig>),
     /// Policy files as read, already checked by the supervisor. Replaces the running policy as a whole.
     Policy(PolicyText),
-    /// Serve an agent. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
+    /// Serve an agent in a network namespace, beside those it is served in. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
     /// (opened read-only) to look originals up in.
     AddGate {
         /// The agent these sockets belong to: identity comes from here.
         agent: AgentName,
+        /// Cookie of the namespace; sockets that served it before are closed.
+        netns: u64,
         /// Number of TCP listener descriptors.
         listeners: u8,
         /// Number of UDP socket descriptors for DNS.
@@ -31,6 +34,13 @@ pub enum ToWorker {
     RemoveGate {
         /// Which.
         agent: AgentName,
+    },
+    /// Stop serving an agent in one network namespace and close its sockets there.
+    RemoveNamespace {
+        /// Which.
+        agent: AgentName,
+        /// Cookie of the namespace.
+        netns: u64,
     },
     /// Answer to `FromWorker::WhichCaller`.
     Caller {
@@ -78,6 +88,8 @@ pub struct WorkerConfig {
     pub connect_timeout: Duration,
     /// Resolvers DNS questions are forwarded to.
     pub resolvers: Vec<SocketAddr>,
+    /// Which of them, and how many.
+    pub names: Limits,
     /// Addresses nothing may be forwarded to: our console, metrics and listeners.
     pub own_addresses: Vec<SocketAddr>,
     /// `hold.wait`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shield_common::event::Reason;
 
 use crate::approval::view::{Decision, HoldState};
+use crate::finding::Severity;
 use crate::flow::inspect::action::Action;
 use crate::flow::origin::{Caller, Destination};
 use crate::flow::policy::verdict::Verdict;
@@ -17,6 +18,10 @@ use crate::names::{Digest, ExchangeId, HoldId, RuleId};
 pub const JUDGED: &str = "exchange.judged";
 /// How an allowed exchange ended: `exchange.finished`.
 pub const FINISHED: &str = "exchange.finished";
+/// Questions about names were refused: `names.refused`.
+pub const NAMES_REFUSED: &str = "names.refused";
+/// Questions about names passed that would be refused without `mode: observe`: `names.observed`.
+pub const NAMES_OBSERVED: &str = "names.observed";
 /// A request was held: `hold.created`.
 pub const HELD: &str = "hold.created";
 /// The agent asked again: `hold.asked`.
@@ -39,6 +44,8 @@ pub const REFUSED: &str = "agent.refused";
 pub const FROZEN: &str = "agent.frozen";
 /// An agent's processes continue: `agent.thawed`.
 pub const THAWED: &str = "agent.thawed";
+/// Something was found about an agent's protection, or the host's: `finding.raised`.
+pub const FOUND: &str = "finding.raised";
 /// A policy came into force: `policy.loaded`.
 pub const POLICY: &str = "policy.loaded";
 
@@ -84,6 +91,29 @@ pub struct Finished {
     pub took_ms: u64,
     /// Why it failed.
     pub error: Option<String>,
+}
+
+/// Of [`NAMES_REFUSED`] and [`NAMES_OBSERVED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesRefused {
+    /// All of it, for people.
+    pub summary: String,
+    /// The domain the names are below.
+    pub parent: String,
+    /// The first of them.
+    pub name: String,
+    /// The type of record it was asked for.
+    pub kind: String,
+    /// How many questions since the last record.
+    pub questions: u64,
+    /// The rule that decided; `None` when a default or a limit did.
+    pub rule: Option<RuleId>,
+    /// Why.
+    pub why: String,
+    /// What the policy would have said.
+    pub observed: Vec<(RuleId, Verdict)>,
+    /// Digest of the policy that judged.
+    pub policy: Digest,
 }
 
 /// Of [`DECIDED`].
@@ -160,6 +190,21 @@ pub struct Refused {
     pub uid: Option<u32>,
     /// Its name, chosen by itself.
     pub comm: String,
+}
+
+/// Of [`FOUND`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What kind it is.
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+    /// Whether the agent's processes were stopped.
+    pub stopped: bool,
 }
 
 /// Of [`POLICY`].

@@ -33,6 +33,14 @@ pub(super) fn prove(agent: &AgentName) -> Result<(), String> {
     connections_are_redirected(agent)
 }
 
+/// Proves that this network namespace has nothing but its loopback: no way out for anybody inside, whatever they are.
+pub(super) fn prove_isolated() -> Result<(), String> {
+    let devices = nix::net::if_::if_nameindex()
+        .map_err(|errno| format!("network devices cannot be listed: {errno}"))?;
+    let other = devices.iter().find(|device| device.name() != c"lo");
+    other.map_or(Ok(()), |device| Err(format!("its network namespace has a device {:?}", device.name())))
+}
+
 fn datagrams_are_refused() -> Result<(), String> {
     let refused = UdpSocket::bind("0.0.0.0:0")
         .and_then(|socket| socket.connect((PROBE_ADDRESS, REFUSED_PORT)))

@@ -112,6 +112,7 @@ async fn obey(engine: &Engine, supervisor: &UnixStream) -> Result<bool, RoleEnd>
                 Ok(())
             }
             ToApproverRole::Frozen { agent, result } => engine.frozen(&agent, result).await,
+            ToApproverRole::Finding { finding, stopped } => engine.found(finding, stopped).await,
             ToApproverRole::Drain => return Ok(true),
         };
         if let Err(error) = done {

@@ -122,10 +122,13 @@ pub(super) fn is_remarkable(refused: &Refused) -> bool {
         | Reason::ForeignPacket
         | Reason::ForeignListener
         | Reason::RoutingOption
+        | Reason::Metadata
         | Reason::NoRecord => true,
         // QUIC, time, a service that is not up, a daemon that restarts, a neighbour that scans: all of it happens.
         Reason::Datagram
         | Reason::Destination
+        | Reason::DeniedNetwork
+        | Reason::Direct
         | Reason::NoV6Loopback
         | Reason::NoListener
         | Reason::UnservedNetns

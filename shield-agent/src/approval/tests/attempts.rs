@@ -93,7 +93,7 @@ async fn who_follows_along_hears_of_what_no_ordinary_program_does() {
         world.engine.attempted(&prober(), vec![attempt(Reason::Egress, 1)]).await.unwrap();
     }
     let raised = events.try_recv().unwrap();
-    assert_eq!((raised.name, raised.agent), (EventName::FindingRaised, prober()));
+    assert_eq!((raised.name, raised.agent), (EventName::FindingRaised, Some(prober())));
     assert!(events.try_recv().is_err(), "the same is raised once a minute");
 }
 

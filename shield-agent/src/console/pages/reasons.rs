@@ -54,6 +54,19 @@ pub(super) fn words(reason: Reason) -> Words {
             "No single destination",
             "Port zero, a multicast or a broadcast address: not a place to connect to.",
         ),
+        Reason::DeniedNetwork => (
+            "A network that policy denies",
+            "The address is in a network listed under networks.deny. Nothing was sent.",
+        ),
+        Reason::Metadata => (
+            "A link-local address",
+            "Clouds hand out the host’s own credentials at such addresses. No agent reaches them, whatever policy says: \
+             find out which program asks.",
+        ),
+        Reason::Direct => (
+            "Connections to direct networks",
+            "Policy lists the address under networks.direct: the connection passed by the gate, unread.",
+        ),
         Reason::NoV6Loopback => (
             "A nameserver over IPv6",
             "IPv6 does not work on this host’s loopback, so the question cannot be brought to the gate. Programs ask \

@@ -52,7 +52,9 @@ fn every_page(hold: &HoldView) -> Vec<String> {
         HistoryPage::new(frame(), Default::default(), samples::agents(), history, samples::now())
             .render()
             .unwrap(),
-        AgentsPage::new(frame(), samples::agents(), samples::now()).render().unwrap(),
+        AgentsPage::new(frame(), vec![samples::finding()], samples::agents(), samples::now())
+            .render()
+            .unwrap(),
     ]
 }
 

@@ -31,6 +31,7 @@ fn what_is_served_has_the_members_that_are_described() {
     let exchange = serde_json::to_value(samples::exchange_of(&samples::hold())).unwrap();
     let agent = serde_json::to_value(&samples::agents()[0]).unwrap();
     let detail = serde_json::to_value(samples::agent_detail()).unwrap();
+    let finding = serde_json::to_value(samples::finding()).unwrap();
     for (schema, value) in [
         ("Hold", &hold),
         ("Action", &hold["action"]),
@@ -45,6 +46,7 @@ fn what_is_served_has_the_members_that_are_described() {
         ("Agent", &agent),
         ("AgentDetail", &detail),
         ("Attempt", &detail["refused_lately"][0]),
+        ("Finding", &finding),
     ] {
         assert_eq!(names(&schemas[schema]["properties"]), names(value), "{schema}");
     }

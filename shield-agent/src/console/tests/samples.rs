@@ -7,6 +7,7 @@ use shield_common::event::Reason;
 use crate::approval::listing::{AgentDetail, AgentView, ExchangeView};
 use crate::approval::view::{Decision, DecisionView, HoldState, HoldView, ResultView};
 use crate::console::auth::Reviewer;
+use crate::finding::{Finding, GATE_DAMAGED, Severity};
 use crate::flow::policy::verdict::Verdict;
 use crate::ipc::attempt::Attempt;
 use crate::names::{Digest, ExchangeId};
@@ -110,6 +111,7 @@ pub(in crate::console) fn agents() -> Vec<AgentView> {
         last_seen: Some("2026-11-25T17:41:30Z".parse().unwrap()),
         refused: 3,
         refusals: [("datagram".to_owned(), 3)].into(),
+        findings: if frozen { vec![finding()] } else { Vec::new() },
     };
     vec![agent("deploy-bot", true, false, 2), agent("data-migrator", true, true, 0)]
 }
@@ -134,4 +136,16 @@ pub(in crate::console) fn agent_detail() -> AgentDetail {
         refused_lately: vec![refused],
         redirected_lately: vec![],
     }
+}
+
+pub(in crate::console) fn finding() -> Finding {
+    let agent = "data-migrator".parse().unwrap();
+    let what = "the gate is damaged: the pin of hook gate_connect4 is gone or cannot be opened";
+    Finding::of(
+        &agent,
+        GATE_DAMAGED,
+        Severity::Critical,
+        what.to_owned(),
+        "shield detach data-migrator".to_owned(),
+    )
 }

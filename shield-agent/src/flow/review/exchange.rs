@@ -10,6 +10,7 @@ use super::hold;
 use super::outcome::Outcome;
 use super::reply::Reply;
 use super::via::Via;
+use super::websocket;
 use crate::approval::permit::Permit;
 use crate::flow::http::body::Intake;
 use crate::flow::http::canonical::{CanonicalRequest, RequestHead};
@@ -50,6 +51,9 @@ impl Exchange<'_> {
         let accepted = services.approver.recorder.accept(self.record(digest), digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
         let mut outcome = Outcome::begin(Arc::clone(&services.approver), self.id);
+        if self.head.opens_websocket() {
+            return websocket::forward(self.via, permit, &self.head, outcome).await;
+        }
         let outbound = Outbound { head: self.head, body_digest, body: self.body.outgoing(outcome.sent()) };
         match services.upstream.send(permit, outbound).await {
             Ok(answer) => Ok(Reply::passing(answer, outcome)),
@@ -82,7 +86,13 @@ impl Exchange<'_> {
         };
         let waiting =
             hold::Waiting { arrived: self.arrived, usual: services.hold_wait, stop: &self.via.stop };
-        hold::hold(&services.approver, request, waiting).await
+        let opens_websocket = request.request.head.opens_websocket();
+        let waiter = opens_websocket.then(|| services.websockets.begin(&request.agent, request.digest));
+        let response = hold::hold(&services.approver, request, waiting).await?;
+        match waiter {
+            Some(waiter) => waiter.hand_over(self.via, response),
+            None => Ok(response),
+        }
     }
 
     /// Denied: the agent is told when the record is durable.
