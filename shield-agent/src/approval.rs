@@ -1,6 +1,7 @@
 //! The approval daemon: holds, decisions, permits. In the order of a hold's life: take, decide, send.
 
 mod agents;
+mod attempts;
 pub mod channel;
 mod decide;
 pub mod engine;

@@ -6,18 +6,29 @@
 
 pub mod host;
 
+pub mod backstop;
 pub mod cgroup;
+pub mod events;
 pub mod gate;
 pub mod listeners;
 pub mod originals;
+pub mod trial;
 
 mod error;
+mod foreign;
+mod intact;
+mod networks;
 mod object;
 mod pins;
+mod renew;
 mod sys;
+mod tables;
 
 pub use cgroup::{AgentCgroups, Cgroups};
 pub use error::CaptureError;
-pub use gate::{Broken, Gate};
+pub use events::Events;
+pub use foreign::Foreign;
+pub use gate::Gate;
 pub use host::check_host;
+pub use intact::Broken;
 pub use listeners::Listeners;

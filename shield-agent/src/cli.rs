@@ -13,6 +13,7 @@ mod holds;
 mod journal;
 mod login;
 mod manual;
+mod paint;
 mod policy;
 mod show;
 
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use self::exit::{Failure, code};
+use crate::prove::actor::{self, Part};
 use crate::role::RoleKind;
 
 /// Where the configuration is when nobody says otherwise.
@@ -97,6 +99,9 @@ enum Verb {
     Man,
     /// Print the version
     Version,
+    /// Play a part in `doctor --prove`; only that starts these
+    #[command(hide = true, subcommand)]
+    Prove(Part),
     /// Become one of the daemon's roles; only the daemon starts these
     #[command(hide = true)]
     Role {
@@ -109,7 +114,7 @@ enum Verb {
 ///
 /// The calling process must have one thread: verbs fork, and roles give up privileges that belong to threads.
 pub fn run(cli: &Cli) -> ExitCode {
-    if !matches!(cli.verb, Verb::Daemon | Verb::Run(_) | Verb::Role { .. }) {
+    if !matches!(cli.verb, Verb::Daemon | Verb::Run(_) | Verb::Prove(_) | Verb::Role { .. }) {
         exit::quietly_when_nobody_reads();
     }
     exit::report(dispatch(cli))
@@ -118,6 +123,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<u8, Failure> {
     match &cli.verb {
         Verb::Role { kind } => daemon::role(*kind),
+        Verb::Prove(part) => Ok(actor::play(part)?),
         Verb::Daemon => daemon::run(&cli.config),
         Verb::Run(args) => gates::run(&cli.config, args),
         Verb::Attach(args) => gates::attach(&cli.config, args),

@@ -2,6 +2,7 @@
 //!
 //! [`Config::load`] reads it: as written → as meant, all mistakes at once.
 
+mod names;
 mod read;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::limits::Limits;
 pub use read::ConfigError;
 
 /// Everything in `/etc/shield/shield.yaml`.
@@ -21,6 +23,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where sockets and trust bundles live.
     pub run_dir: PathBuf,
+    /// Name or number of the group whose members may start agents.
+    pub group: String,
     /// Glob patterns of policy files.
     pub policies: Vec<String>,
     /// `store.url`; `sqlite://` and an absolute path.
@@ -33,8 +37,8 @@ pub struct Config {
     pub hold: HoldConfig,
     /// Names of fields, parameters and JSON members whose values are secrets, beyond those everybody knows.
     pub mask: Vec<String>,
-    /// Where DNS questions go; empty means the host's own resolvers.
-    pub dns_upstream: Vec<SocketAddr>,
+    /// How names are asked for.
+    pub dns: DnsConfig,
 }
 
 /// `console:`
@@ -64,6 +68,15 @@ pub struct UpstreamConfig {
     pub extra_roots: Vec<PathBuf>,
     /// How long dialling may take.
     pub connect_timeout: Duration,
+}
+
+/// `dns:`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsConfig {
+    /// Where questions go; empty means the host's own resolvers.
+    pub upstream: Vec<SocketAddr>,
+    /// Which questions, and how many.
+    pub limits: Limits,
 }
 
 /// `hold:`

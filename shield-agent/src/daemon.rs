@@ -4,16 +4,22 @@
 //! owns everything. Capture comes last and is given up only on purpose: whatever happens to this process, what is
 //! gated stays gated. It parses nothing that came from a network.
 //!
-//! One thread, because the roles die with the thread that started them.
+//! One thread, because the roles die with the thread that started them; a second one does nothing but read `/proc`.
 
 pub mod backoff;
+mod callers;
 pub mod cgroup;
 pub mod crew;
 pub mod folders;
 pub mod gates;
+pub mod kept;
+pub mod kernel_events;
+pub mod launchers;
 pub mod lock;
+pub mod netns;
 pub mod notify;
 pub mod open_sockets;
+pub mod owners;
 pub mod peer;
 pub mod policy_files;
 pub mod premises;
@@ -23,6 +29,7 @@ pub mod signals;
 pub mod socket;
 pub mod trust;
 pub mod users;
+pub mod watch;
 
 mod answer;
 
@@ -36,8 +43,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::backoff::Backoff;
+use self::callers::{Asked, Callers};
 use self::crew::{Crew, FromCrew};
-use self::gates::{GateError, Gates};
+use self::gates::{GateError, Gates, NamespaceChange};
+use self::kept::Kept;
+use self::kernel_events::KernelEvents;
 use self::lock::{InstanceLock, LockError};
 use self::premises::{Premises, PremisesError};
 use self::roles::RoleError;
@@ -46,7 +56,6 @@ use self::socket::FromSocket;
 use self::trust::TrustError;
 use crate::capture::{CaptureError, Cgroups, check_host};
 use crate::config::Config;
-use crate::flow::accept::programs::link;
 use crate::ipc::gate::{GateReply, TrustFiles};
 use crate::ipc::supervisor::{FromApproverRole, ToApproverRole};
 use crate::ipc::worker::FromWorker;
@@ -64,6 +73,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Sweeps between two looks at the policy files.
 const SWEEPS_PER_POLICY_LOOK: u32 = 2;
+
+/// Sweeps between two readings of the hooks' counters.
+const SWEEPS_PER_COUNTING: u32 = 2;
 
 /// Questions that may wait.
 const QUEUE: usize = 64;
@@ -96,6 +108,7 @@ pub enum DaemonError {
 
 /// Runs the daemon until it is told to end. The calling process must have one thread.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    let kept = Kept::receive();
     check_host()?;
     // Whoever starts us may have blocked the signals that end us.
     SigSet::all().thread_unblock().map_err(|errno| DaemonError::Process(errno.into()))?;
@@ -103,15 +116,22 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let cgroups = Cgroups::find(&config.instance)?;
     let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;
     let (premises, gate_socket) = Premises::prepare(config, lock)?;
-    let gates = Gates::new(&premises.config.instance, cgroups, premises.folders.gates.clone());
-    let supervisor = Supervisor { premises, gates, trust: None, awaiting: BTreeMap::new(), sweeps: 0 };
+    let (listening, kernel) = kernel_events::channel();
+    let networks = premises.policy_files.networks().clone();
+    let records = premises.folders.gates.clone();
+    let gates = Gates::new(&premises.config.instance, cgroups, records, networks, listening);
+    let callers = Callers::start().map_err(DaemonError::Process)?;
+    let awaiting = BTreeMap::new();
+    let supervisor = Supervisor { premises, gates, kernel, callers, trust: None, awaiting, sweeps: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket))
+    runtime.map_err(DaemonError::Process)?.block_on(supervisor.run(gate_socket, kept))
 }
 
 struct Supervisor {
     premises: Premises,
     gates: Gates,
+    kernel: KernelEvents,
+    callers: Callers,
     /// Known as soon as the signer has said what the CA is.
     trust: Option<TrustFiles>,
     /// Answers that wait for the worker to serve an agent.
@@ -120,14 +140,14 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self, gate_socket: UnixListener) -> Result<(), DaemonError> {
+    async fn run(mut self, gate_socket: UnixListener, kept: Kept) -> Result<(), DaemonError> {
         let mut signals = Signals::listen().map_err(DaemonError::Process)?;
         let crew = tokio::select! {
             crew = Crew::start(self.premises.crew_plan()) => crew.map_err(DaemonError::Crew)?,
             () = signals.end() => return Ok(()),
         };
         self.trust = Some(self.premises.write_trust(&crew.ca_certificate)?);
-        for (agent, error) in self.gates.adopt_all()? {
+        for (agent, error) in self.gates.adopt_all(kept)? {
             tracing::error!(%agent, "a gate of an earlier daemon could not be taken over, so the agent stays blocked: {}", Chain(&error));
         }
         let listener = tokio::net::UnixListener::from_std(gate_socket).map_err(DaemonError::Process)?;
@@ -204,6 +224,8 @@ impl Supervisor {
             tokio::select! {
                 said = crew.next() => self.hear(crew, said).await?,
                 Some(from) = asked.recv() => self.serve_socket(crew, from).await?,
+                Some(found) = self.callers.next() => self.tell_caller(crew, found).await?,
+                Some(told) = self.kernel.next() => self.hear_kernel(crew, told).await?,
                 _ = sweep.tick() => self.look_around(crew).await?,
                 end = signals.next() => match end {
                     true => return Ok(()),
@@ -217,14 +239,15 @@ impl Supervisor {
         match said {
             FromCrew::Lost(kind, error) => return Err(crew.fate(kind, error).await),
             FromCrew::Worker(FromWorker::Serving { agent }) => {
-                if let Some((reply, answer)) = self.awaiting.remove(&agent) {
-                    // Whoever asked may have gone; the gate then ends with its connection.
-                    let _ = reply.send(answer);
+                if let Some((reply, answer)) = self.awaiting.remove(&agent)
+                    && reply.send(answer).is_err()
+                {
+                    // Whoever asked has gone.
+                    self.gates.client_gone(&agent);
                 }
             }
-            FromCrew::Worker(FromWorker::WhichProgram { ask, pid }) => {
-                let path = std::fs::read_link(link(pid)).unwrap_or_default();
-                crew.tell_program(ask, path.into_os_string().into_encoded_bytes()).await?;
+            FromCrew::Worker(FromWorker::WhichCaller { ask, pid, connected_at_ns, cgroup_id }) => {
+                self.callers.ask(Asked { ask, pid, connected_at_ns, cgroup_id });
             }
             FromCrew::Worker(FromWorker::PolicyRefused { reason }) => {
                 tracing::error!("the worker keeps its policy: {reason}");
@@ -244,21 +267,23 @@ impl Supervisor {
 
     async fn serve_socket(&mut self, crew: &mut Crew, from: FromSocket) -> Result<(), RoleError> {
         match from {
-            FromSocket::Gone(agent) => {
+            FromSocket::Gone { agent, cleared } => {
                 self.awaiting.remove(&agent);
                 self.gates.client_gone(&agent);
-                self.sweep_gates(crew).await
+                self.sweep_gates(crew).await?;
+                drop(cleared);
+                Ok(())
             }
-            FromSocket::Ask { request, netns, cgroup, reply } => {
+            FromSocket::Ask { request, asker, netns, cgroup, reply } => {
                 if reply.is_closed() {
                     return Ok(());
                 }
                 if self.gates.owner_of(&cgroup).is_some() {
                     let reason = peer::NotPermitted::Agent.to_string();
-                    let _ = reply.send(GateReply::Refused { reason });
+                    let _ = reply.send(GateReply::Forbidden { reason });
                     return Ok(());
                 }
-                self.answer(crew, request, &netns, reply).await
+                self.answer(crew, request, asker, &netns, reply).await
             }
         }
     }
@@ -268,22 +293,56 @@ impl Supervisor {
         if self.sweeps.is_multiple_of(SWEEPS_PER_POLICY_LOOK) && self.premises.policy_files.changed() {
             self.reload_policy(crew).await?;
         }
-        self.sweep_gates(crew).await
-    }
-
-    async fn sweep_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
-        for agent in self.gates.sweep() {
-            tracing::info!(%agent, "gone");
-            crew.remove_gate(&agent).await?;
+        if self.sweeps.is_multiple_of(SWEEPS_PER_COUNTING) {
+            self.tell_counters(crew).await?;
+        }
+        self.sweep_gates(crew).await?;
+        for (agent, change) in self.gates.sweep_namespaces() {
+            self.apply(crew, &agent, &change).await?;
         }
         Ok(())
     }
 
-    async fn add_all_gates(&self, crew: &mut Crew) -> Result<(), RoleError> {
-        for agent in self.gates.agents() {
-            if let Some(sockets) = self.gates.sockets(&agent) {
-                crew.add_gate(&agent, &sockets).await?;
+    /// Has the worker follow an agent into network namespaces and out of them.
+    async fn apply(
+        &self,
+        crew: &mut Crew,
+        agent: &AgentName,
+        change: &NamespaceChange,
+    ) -> Result<(), RoleError> {
+        match *change {
+            NamespaceChange::Served(cookie) => {
+                match self.gates.sockets(agent).iter().find(|add| add.sockets.netns_cookie == cookie) {
+                    Some(sockets) => crew.add_namespace(agent, sockets).await,
+                    None => Ok(()),
+                }
             }
+            NamespaceChange::GivenUp(cookie) => crew.remove_namespace(agent, cookie).await,
+        }
+    }
+
+    async fn sweep_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        let given_up = self.awaiting.extract_if(.., |_, (reply, _)| reply.is_closed());
+        for (agent, _) in given_up {
+            self.gates.client_gone(&agent);
+        }
+        for agent in self.gates.sweep() {
+            tracing::info!(%agent, "gone");
+            crew.remove_gate(&agent).await?;
+        }
+        for raised in self.gates.watch() {
+            crew.raise(raised).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_all_gates(&mut self, crew: &mut Crew) -> Result<(), RoleError> {
+        self.kernel.forget();
+        for agent in self.gates.agents() {
+            crew.add_gate(&agent, &self.gates.sockets(&agent)).await?;
+        }
+        for raised in self.gates.standing() {
+            crew.raise(raised).await?;
         }
         Ok(())
     }

@@ -1,30 +1,45 @@
 //! The agents' resolver: a small forwarder behind every question an agent sends to port 53.
 //!
-//! Only the question itself leaves the host, written anew: nothing an agent adds to it does. `shield.internal` is
-//! answered here. It never caches, and does not judge names.
+//! A question leaves only when policy lets some request to its host pass, and within limits; then only the question itself,
+//! written anew, and only what answers it comes back. `shield.internal` is answered here. It never caches.
 
+mod answer;
+mod asker;
+pub mod limits;
+mod meter;
 mod question;
+mod refusals;
+mod remembered;
+mod service;
 mod upstream;
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::question::{Question, Refusal};
+use self::answer::Answer;
+pub use self::asker::Asker;
+use self::limits::Limits;
+use self::question::Question;
 use self::upstream::Transport;
+use crate::flow::judge::Judge;
+use crate::ipc::approver::NamesRefused;
+use crate::names::AgentName;
 
 /// The reserved name under which the worker answers agents about their own holds.
 pub const INTERNAL_NAME: &str = "shield.internal.";
 
 /// Questions that may be under way at once, over all agents of a worker.
-const MAX_UNDER_WAY: usize = 256;
+const MAX_UNDER_WAY: usize = 512;
 /// Longest question read, in bytes: one name and an EDNS record fit many times over.
 const MAX_QUESTION: usize = 4096;
 /// How often a question is put, to the resolvers in turn.
@@ -34,23 +49,57 @@ const TRY_TIMEOUT: Duration = Duration::from_millis(2400);
 /// How long a TCP client may be silent between questions.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Where questions go, and how many may be under way.
-#[derive(Debug)]
-pub struct Forwarder {
+/// The running policy; `None` while there is none.
+pub type Policy = Arc<ArcSwapOption<Box<dyn Judge>>>;
+
+/// The resolver of all agents of a worker.
+pub struct Resolver {
+    forwarder: Arc<Forwarder>,
+    askers: Mutex<HashMap<AgentName, Arc<Asker>>>,
+}
+
+/// Where questions go, and which.
+struct Forwarder {
     resolvers: Vec<SocketAddr>,
+    limits: Limits,
+    policy: Policy,
     try_timeout: Duration,
     slots: Semaphore,
 }
 
-impl Forwarder {
+impl Resolver {
     /// Forwards to `resolvers` in turn. With none, every name but ours fails to resolve.
-    pub fn new(resolvers: Vec<SocketAddr>) -> Self {
-        Self { resolvers, try_timeout: TRY_TIMEOUT, slots: Semaphore::new(MAX_UNDER_WAY) }
+    pub fn new(resolvers: Vec<SocketAddr>, limits: Limits, policy: Policy) -> Self {
+        let slots = Semaphore::new(MAX_UNDER_WAY);
+        let forwarder = Forwarder { resolvers, limits, policy, try_timeout: TRY_TIMEOUT, slots };
+        Self { forwarder: Arc::new(forwarder), askers: Mutex::default() }
+    }
+
+    /// What is known of an agent's questions, over all of its sockets.
+    pub fn asker(&self, agent: &AgentName) -> Arc<Asker> {
+        let new = || Arc::new(Asker::new(agent.clone(), Arc::clone(&self.forwarder)));
+        Arc::clone(self.lock().entry(agent.clone()).or_insert_with(new))
+    }
+
+    /// Names an agent asked for that led to `address`, the latest first: a hint, never a reason.
+    pub fn names_of(&self, agent: &AgentName, address: IpAddr) -> Vec<Arc<str>> {
+        self.asker(agent).names_of(address)
+    }
+
+    /// What is to be recorded by now of the questions that were refused.
+    pub fn due(&self, now: Instant) -> Vec<NamesRefused> {
+        let askers: Vec<_> = self.lock().values().cloned().collect();
+        askers.iter().flat_map(|asker| asker.due(now)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AgentName, Arc<Asker>>> {
+        // Nothing panics while holding the lock.
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Answers an agent's questions over UDP until the socket fails; stops when dropped.
-pub async fn serve_udp(socket: UdpSocket, forwarder: Arc<Forwarder>) -> io::Error {
+pub async fn serve_udp(socket: UdpSocket, asker: Arc<Asker>) -> io::Error {
     let socket = Arc::new(socket);
     let mut under_way = JoinSet::new();
     let mut datagram = vec![0; MAX_QUESTION];
@@ -63,9 +112,9 @@ pub async fn serve_udp(socket: UdpSocket, forwarder: Arc<Forwarder>) -> io::Erro
             Some(_) = under_way.join_next() => continue,
         };
         let question = datagram[..length].to_vec();
-        let (socket, forwarder) = (Arc::clone(&socket), Arc::clone(&forwarder));
+        let (socket, asker) = (Arc::clone(&socket), Arc::clone(&asker));
         under_way.spawn(async move {
-            if let Some(answer) = forwarder.answer(&question, Transport::Udp).await {
+            if let Some(answer) = asker.answer(&question, Transport::Udp).await {
                 // A client that no longer listens loses its answer, as on any network.
                 let _ = socket.send_to(&answer, client).await;
             }
@@ -77,10 +126,7 @@ pub async fn serve_udp(socket: UdpSocket, forwarder: Arc<Forwarder>) -> io::Erro
 ///
 /// # Errors
 /// When the connection fails.
-pub async fn serve_tcp(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    forwarder: &Forwarder,
-) -> io::Result<()> {
+pub async fn serve_tcp(mut client: impl AsyncRead + AsyncWrite + Unpin, asker: &Asker) -> io::Result<()> {
     loop {
         let question = match timeout(IDLE, read_framed(&mut client)).await {
             Ok(Ok(question)) => question,
@@ -88,32 +134,15 @@ pub async fn serve_tcp(
             Ok(Err(error)) => return Err(error),
             Err(_silent) => return Ok(()),
         };
-        let Some(answer) = forwarder.answer(&question, Transport::Tcp).await else { return Ok(()) };
+        let Some(answer) = asker.answer(&question, Transport::Tcp).await else { return Ok(()) };
         write_framed(&mut client, &answer).await?;
     }
 }
 
 impl Forwarder {
-    /// The answer to a message of an agent; `None` for what deserves none.
-    async fn answer(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let question = match Question::read(message) {
-            Ok(question) => question,
-            Err(Refusal::Silent) => return None,
-            Err(Refusal::Answer(answer)) => return Some(answer),
-        };
-        if let Some(answer) = question.answer_ours() {
-            return Some(answer);
-        }
-        let answered = match self.slots.try_acquire() {
-            Ok(_slot) => self.ask(&question, transport).await,
-            Err(_all_taken) => None,
-        };
-        let answer = answered.unwrap_or_else(|| question.failed());
-        Some(if transport == Transport::Udp { question.fit(answer) } else { answer })
-    }
-
     /// Puts the question to the resolvers in turn; `None` when none of them answered it.
-    async fn ask(&self, question: &Question, transport: Transport) -> Option<Vec<u8>> {
+    async fn ask(&self, question: &Question, transport: Transport) -> Option<Answer> {
+        let _slot = self.slots.try_acquire().ok()?;
         for resolver in self.resolvers.iter().cycle().take(TRIES.max(self.resolvers.len())) {
             let asked = timeout(self.try_timeout, upstream::ask(*resolver, question, transport));
             match asked.await {

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod judge;
 pub mod origin;
 pub mod policy;
+pub mod relay;
 pub mod review;
 pub mod services;
 #[cfg(test)]
@@ -38,28 +39,27 @@ use services::Services;
 
 /// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
 pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, stop: CancellationToken) {
-    let flow = match accept::identify(&gate, (&services.forbidden, &services.programs), socket.as_fd()).await
-    {
+    let flow = match accept::identify(&gate, (&services.forbidden, &services.callers), socket.as_fd()).await {
         Ok(Accepted::Flow(flow)) => flow,
         Ok(Accepted::Probe) => return accept::answer_probe(socket, &gate.agent).await,
-        Ok(Accepted::Dns) => return services::answer_dns(&services, socket).await,
+        Ok(Accepted::Dns) => return services::answer_dns(&services, &gate.agent, socket).await,
         Err(error) => return accept::turn_away(socket, &gate.agent, &error),
     };
     let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
     match opened {
         Ok(Opened::Tls { stream, name, h2: true }) => {
-            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
+            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: true });
             server::http2(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
         }
         Ok(Opened::Tls { stream, name, h2: false }) => {
-            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
-            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
-            review::refuse_connection(&via, ended).await;
+            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: false });
+            let left = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+            review::conclude(&via, left).await;
         }
         Ok(Opened::Plain(stream)) => {
-            let via = Via::new(services, flow, stop, Spoken::Plain);
-            let ended = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
-            review::refuse_connection(&via, ended).await;
+            let via = Via::new(services, *flow, stop, Spoken::Plain);
+            let left = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+            review::conclude(&via, left).await;
         }
         Ok(Opened::Opaque { stream, why }) => review::refuse_opaque(&services, &flow, stream, &why).await,
         Err(error) => decrypt::report(&flow, &error),
@@ -72,7 +72,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
     let (parts, body) = request.into_parts();
     let head = match parse::canonical_head(&parts, &via.channel) {
         Ok(head) => head,
-        Err(unclear) => return Reply::to(&parts.method, review::refuse_request(&via, &unclear).await),
+        Err(unclear) => return Reply::to(&parts, review::refuse_request(&via, &unclear).await),
     };
     let dialect = Dialect::of(&head);
     let answered = async {
@@ -106,5 +106,5 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         }
     };
     let response = answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)));
-    Reply::to(&parts.method, response)
+    Reply::to(&parts, response)
 }

@@ -1,16 +1,17 @@
-//! What can be wrong with this host or install: a closed list, each entry with what was found and the remedy.
+//! What can be wrong with this host or install: a closed list, each entry with what was found, what it means for what we
+//! promise, and the remedy. Found out by trying, where that is possible.
 //!
-//! It looks and never repairs.
+//! It repairs nothing, and what it makes to try things is gone when it returns.
 
-use std::path::Path;
+mod hooks;
+mod install;
+mod kernel;
+mod layers;
+mod running;
 
 use serde::Serialize;
 
-use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::check_host;
 use crate::config::Config;
-use crate::daemon::users;
-use crate::ipc::gate::{AskError, GateClient, GateRequest};
 use crate::report::Chain;
 
 /// One thing that was looked at.
@@ -18,12 +19,30 @@ use crate::report::Chain;
 pub struct Check {
     /// Its name, stable.
     pub id: &'static str,
+    /// What it belongs to.
+    pub area: Area,
     /// How it stands.
     pub status: Status,
     /// What was found.
     pub finding: String,
+    /// What cannot be relied on because of it; `None` when all is well, or when there are no agents at all.
+    pub weaker: Option<String>,
     /// What to do; `None` when all is well.
     pub remedy: Option<String>,
+}
+
+/// What a check belongs to, in the order it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Area {
+    /// What a gate cannot do without.
+    Kernel,
+    /// What stands beside the hooks.
+    Layers,
+    /// Users, roots, configuration, policy, directories.
+    Install,
+    /// The daemon and its gates.
+    Running,
 }
 
 /// How a check stands.
@@ -33,93 +52,51 @@ pub enum Status {
     /// As it should be.
     Ok,
     /// Works, with less protection or comfort.
-    Warning,
+    Weaker,
     /// Agents cannot be gated.
-    Failed,
+    Missing,
 }
 
 impl Check {
-    fn ok(id: &'static str, finding: impl Into<String>) -> Self {
-        Self { id, status: Status::Ok, finding: finding.into(), remedy: None }
+    fn ok(area: Area, id: &'static str, finding: impl Into<String>) -> Self {
+        Self { id, area, status: Status::Ok, finding: finding.into(), weaker: None, remedy: None }
     }
 
-    fn bad(id: &'static str, status: Status, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { id, status, finding: finding.into(), remedy: Some(remedy.into()) }
+    fn weaker(area: Area, id: &'static str, finding: impl Into<String>, weaker: &str, remedy: &str) -> Self {
+        let (weaker, remedy) = (Some(weaker.to_owned()), Some(remedy.to_owned()));
+        Self { id, area, status: Status::Weaker, finding: finding.into(), weaker, remedy }
+    }
+
+    fn missing(area: Area, id: &'static str, finding: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let remedy = Some(remedy.into());
+        Self { id, area, status: Status::Missing, finding: finding.into(), weaker: None, remedy }
+    }
+
+    /// From an error of ours, whose sentence carries its remedy after a colon.
+    fn failed(area: Area, id: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let sentence = error.to_string();
+        let (act, remedy) = sentence.split_once(": ").unwrap_or((&sentence, "see the kernel's log"));
+        let cause = error.source().map_or_else(String::new, |cause| format!(": {}", Chain(cause)));
+        Self::missing(area, id, format!("{act}{cause}"), remedy)
     }
 }
 
 /// Looks at everything; `config` is the configuration or why there is none.
 pub fn check(config: Result<Config, String>) -> Vec<Check> {
-    let mut checks = vec![kernel(), cgroup2(), role_users(), roots()];
+    let mut checks = kernel::check();
+    checks.extend(hooks::check());
+    checks.extend(layers::check());
+    checks.extend(install::host());
     match config {
-        Ok(config) => checks.extend([Check::ok("config", "readable"), daemon(&config)]),
+        Ok(config) => {
+            checks.extend(install::check(&config));
+            checks.extend(running::check(&config));
+        }
         Err(error) => {
-            checks.push(Check::bad("config", Status::Failed, error, "correct the configuration file"));
+            checks.push(Check::missing(Area::Install, "config", error, "correct the configuration file"));
         }
     }
     checks
-}
-
-/// The whole chain up to loading the hooks, without attaching them.
-fn kernel() -> Check {
-    match check_host() {
-        Ok(()) => Check::ok("kernel", "loads the hooks"),
-        // The sentence carries its remedy after the colon.
-        Err(error) => {
-            let sentence = Chain(&error).to_string();
-            let (finding, remedy) = sentence.split_once(": ").unwrap_or((&sentence, "see the kernel's log"));
-            Check::bad("kernel", Status::Failed, finding, remedy)
-        }
-    }
-}
-
-fn cgroup2() -> Check {
-    match cgroup2_mount() {
-        Ok(mount) => Check::ok("cgroup2", format!("mounted at {}", mount.display())),
-        Err(_) => {
-            let remedy = "mount -t cgroup2 none /sys/fs/cgroup/unified";
-            Check::bad("cgroup2", Status::Failed, "no cgroup2 file system is mounted", remedy)
-        }
-    }
-}
-
-fn role_users() -> Check {
-    let missing: Vec<&str> = users::NAMES.into_iter().filter(|name| !users::exists(name)).collect();
-    match (users::find(), missing.is_empty()) {
-        (Ok(_), true) => Check::ok("users", "each role has a user of its own"),
-        (Ok(_), false) => {
-            let finding = format!("roles run as fixed user ids, for want of {}", missing.join(", "));
-            let remedy = "useradd --system --no-create-home for each, or install the package";
-            Check::bad("users", Status::Warning, finding, remedy)
-        }
-        (Err(error), _) => {
-            let remedy = "useradd --system --no-create-home for each role";
-            Check::bad("users", Status::Failed, Chain(&error).to_string(), remedy)
-        }
-    }
-}
-
-fn roots() -> Check {
-    match rustls_native_certs::load_native_certs().certs.len() {
-        0 => {
-            Check::bad("roots", Status::Failed, "no certificate roots", "install the package ca-certificates")
-        }
-        count => Check::ok("roots", format!("{count} certificate roots")),
-    }
-}
-
-fn daemon(config: &Config) -> Check {
-    match agents(&config.run_dir) {
-        Ok(()) => Check::ok("daemon", format!("answers in {}", config.run_dir.display())),
-        Err(error) => {
-            let remedy = "shield daemon, or systemctl start shield";
-            Check::bad("daemon", Status::Failed, Chain(&error).to_string(), remedy)
-        }
-    }
-}
-
-fn agents(run_dir: &Path) -> Result<(), AskError> {
-    GateClient::connect(run_dir)?.ask(&GateRequest::Agents).map(drop)
 }
 
 #[cfg(test)]
@@ -131,6 +108,7 @@ mod tests {
         let checks = check(Err("shield.yaml: line 3: unknown key".to_owned()));
         for check in &checks {
             assert_eq!(check.status == Status::Ok, check.remedy.is_none(), "{check:?}");
+            assert_eq!(check.status == Status::Weaker, check.weaker.is_some(), "{check:?}");
         }
         let mut ids: Vec<&str> = checks.iter().map(|check| check.id).collect();
         ids.sort_unstable();

@@ -4,9 +4,12 @@
 //! may say what is a type: a worker cannot utter a decision. See ARCHITECTURE.md, "Processes".
 
 pub mod approver;
+pub mod attempt;
 pub mod fds;
 pub mod frame;
 pub mod gate;
+pub mod launch;
+pub mod line;
 pub mod signer;
 pub mod supervisor;
 pub mod worker;

@@ -1,32 +1,41 @@
-//! `shield run`: starts a command as a gated agent.
+//! `shield run`: starts a command as a gated agent, for anybody the daemon's socket lets in.
 //!
-//! The daemon makes the gated cgroup; a child of ours enters it, sees the host through its own mounts, gives up every
-//! privilege and what no gate covers, proves the gate from inside and becomes the command. Nothing is ever run without that proof: any failure
-//! before the command starts ends in exit code 125 and no command.
+//! ```text
+//! caller (shield run, no privilege) ── gate.sock ──► supervisor: makes the gate, starts a launcher
+//!    │  belongings: streams, environment, directory        │
+//!    └──────────────── the same connection ──────────► launcher (root, one for each agent)
+//!         ◄─ started, stopped, ended                       └─ fork ─► the agent: inside the gate first, then nobody
+//!         ─► signals                                                 but the caller, then the command
+//! ```
+//! Who the agent is comes from the kernel's word about the caller, what it gets from the caller itself, and nothing the
+//! caller says is used before privileges are gone, but the descriptors of its streams and certificates to trust. Nothing is ever run without
+//! a proof of the gate from inside: any failure before the command starts ends in exit code 125 and no command.
 
+mod borrowed;
+mod caller;
 mod child;
 pub(crate) mod confine;
+mod deputies;
 mod environment;
+pub mod launcher;
 mod mounts;
-mod probe;
+pub mod probe;
 mod runtime;
+mod signals;
 mod streams;
+mod terminal;
 mod trust;
 pub mod user;
-mod wait;
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 
-use nix::unistd::{ForkResult, Uid};
-
-use self::streams::Streams;
-use crate::ipc::gate::{AskError, GateClient, GateReply, GateRequest, PreparedRun};
+use crate::ipc::frame::FrameError;
+use crate::ipc::gate::AskError;
 use crate::names::AgentName;
 use crate::privileges::PrivilegeError;
 
+pub use self::caller::run;
 pub use self::confine::ConfineError;
 pub use self::mounts::JAVA_STORES;
 pub use self::trust::DIRECTORY as TRUST_DIRECTORY;
@@ -37,6 +46,8 @@ pub const NOT_STARTED: u8 = 125;
 pub const NOT_EXECUTABLE: u8 = 126;
 /// Exit code when there is no such command.
 pub const NOT_FOUND: u8 = 127;
+/// Exit code when the caller may not start agents, or not as that user.
+const NOT_PERMITTED: u8 = 77;
 
 /// What to run, and as whom.
 #[derive(Clone, Debug)]
@@ -45,10 +56,16 @@ pub struct Launch {
     pub run_dir: PathBuf,
     /// Name of the agent.
     pub agent: AgentName,
-    /// User to run as; `None` means whoever called `sudo`, else root.
+    /// User to run as; `None` means the caller, or whoever called `sudo`.
     pub user: Option<String>,
+    /// Whether it gets a network namespace of its own.
+    pub strict: bool,
     /// Variables set for the command, in order; they win over ours.
     pub env: Vec<(String, String)>,
+    /// Local sockets outside `/run` that are not hidden from it.
+    pub allowed_sockets: Vec<PathBuf>,
+    /// Whether to say what was hidden.
+    pub verbose: bool,
     /// The command and its arguments.
     pub command: Vec<OsString>,
 }
@@ -56,9 +73,6 @@ pub struct Launch {
 /// Why a command was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// Not root.
-    #[error("starting an agent needs root for now: run it with sudo")]
-    NotRoot,
     /// The daemon did not prepare the gate.
     #[error(transparent)]
     Gate(#[from] AskError),
@@ -78,6 +92,18 @@ pub enum LaunchError {
     /// A standard stream of ours would be a way out.
     #[error("{0} is a socket of the network, which no gate covers: redirect it to a file or a pipe")]
     SocketStream(&'static str),
+    /// A standard stream is nothing the launcher hands on.
+    #[error("{0} is neither a file, a pipe nor a terminal: redirect it")]
+    StrangeStream(&'static str),
+    /// The caller is somewhere the launcher cannot follow.
+    #[error("{0}: the agent was not started")]
+    Caller(&'static str),
+    /// Root of the host would be root inside as well.
+    #[error("--strict does not hold root of this host: name an ordinary user with --user")]
+    StrictRoot,
+    /// The kernel lacks what strict mode promises.
+    #[error("--strict cannot keep its promise on this host: {0}")]
+    Strict(String),
     /// The gate does not hold.
     #[error("the gate could not be proved from inside the agent's cgroup: {0}")]
     Unproven(String),
@@ -87,6 +113,17 @@ pub enum LaunchError {
     /// Something no hook sees could not be taken away.
     #[error("the agent could not be confined and was not started")]
     Confine(#[from] confine::ConfineError),
+    /// The other end of the connection is gone or talks nonsense.
+    #[error("the connection between `shield run` and its launcher broke: {0}")]
+    Line(&'static str, #[source] FrameError),
+    /// The launcher did not start it.
+    #[error("{reason}")]
+    NotStarted {
+        /// The exit code that says so.
+        code: u8,
+        /// What the launcher said.
+        reason: String,
+    },
     /// The command itself could not be executed.
     #[error("{} could not be executed", command.display())]
     Exec {
@@ -103,6 +140,8 @@ impl LaunchError {
         match self {
             Self::Exec { source, .. } if source.kind() == std::io::ErrorKind::NotFound => NOT_FOUND,
             Self::Exec { .. } => NOT_EXECUTABLE,
+            Self::Gate(AskError::NotPermitted(..) | AskError::Forbidden(_)) => NOT_PERMITTED,
+            Self::NotStarted { code, .. } => *code,
             _ => NOT_STARTED,
         }
     }
@@ -113,70 +152,16 @@ impl LaunchError {
     }
 }
 
-/// Runs the command as a gated agent and returns its exit code.
-///
-/// The calling process must have a single thread: it forks.
-pub fn run(launch: &Launch) -> Result<u8, LaunchError> {
-    if !Uid::effective().is_root() {
-        return Err(LaunchError::NotRoot);
-    }
-    let user = user::resolve(launch.user.as_deref())?;
-    if user.identity.uid.is_root() {
-        eprintln!(
-            "shield: warning: the agent runs as root of this host, whom no gate can hold for certain; name another user with --user"
-        );
-    }
-    let streams = Streams::examine()?;
-    // Open until the agent ends: the daemon removes the gate when this connection and the cgroup's last process are
-    // gone.
-    let mut gate = GateClient::connect(&launch.run_dir)?;
-    let prepared = prepare(&mut gate, launch)?;
-    let signals = wait::Signals::block()?;
-    // SAFETY: this process has one thread, so the child may use everything the parent could.
-    match unsafe { nix::unistd::fork() } {
-        Ok(ForkResult::Child) => {
-            let Err(error) = child::become_agent(launch, &prepared, &user, &streams, &signals);
-            crate::report::error("shield", &error);
-            std::process::exit(error.exit_code().into());
-        }
-        Ok(ForkResult::Parent { child }) => {
-            let relays = streams.relay()?;
-            let status = signals.forward_until_exit(child)?;
-            relays.finish();
-            Ok(exit_code(status))
-        }
-        Err(errno) => Err(LaunchError::setup("starting a process for", launch.agent.as_str())(errno.into())),
-    }
-}
-
-fn prepare(gate: &mut GateClient, launch: &Launch) -> Result<PreparedRun, LaunchError> {
-    match gate.ask(&GateRequest::PrepareRun { agent: launch.agent.clone() })? {
-        GateReply::Prepared(prepared) => Ok(prepared),
-        other => Err(AskError::unexpected(&other).into()),
-    }
-}
-
-/// The exit code a shell would show: the command's own, or 128 and the signal that ended it.
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_STARTED)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_code_is_the_commands_own_or_names_its_signal() {
-        assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
-        assert_eq!(exit_code(ExitStatus::from_raw(15)), 143);
-    }
-
-    #[test]
-    fn a_missing_command_a_locked_one_and_a_failed_set_up_have_their_own_codes() {
+    fn a_missing_command_a_locked_one_a_forbidden_and_a_failed_set_up_have_their_own_codes() {
         let exec = |kind: std::io::ErrorKind| LaunchError::Exec { command: "x".into(), source: kind.into() };
         assert_eq!(exec(std::io::ErrorKind::NotFound).exit_code(), 127);
         assert_eq!(exec(std::io::ErrorKind::PermissionDenied).exit_code(), 126);
-        assert_eq!(LaunchError::NotRoot.exit_code(), 125);
+        assert_eq!(LaunchError::from(AskError::Forbidden("no".into())).exit_code(), 77);
+        assert_eq!(LaunchError::StrictRoot.exit_code(), 125);
     }
 }

@@ -4,7 +4,9 @@
 
 // Words used everywhere.
 pub mod config;
+pub mod finding;
 pub mod names;
+pub mod networks;
 pub mod report;
 pub mod yaml;
 // The processes and what they say to each other.
@@ -16,6 +18,7 @@ pub mod cli;
 pub mod daemon;
 pub mod health;
 pub mod launch;
+pub mod prove;
 pub mod role;
 // The kernel half.
 pub mod capture;

@@ -25,6 +25,7 @@ use crate::capture::listeners;
 use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::supervisor::{Duty, Start};
+use crate::launch::{LaunchError, launcher};
 use crate::privileges::{self, Identity, PrivilegeError};
 
 /// The roles a process can take. Only the supervisor starts them.
@@ -38,6 +39,8 @@ pub enum RoleKind {
     Signer,
     /// Opens an agent's sockets in its network namespace, then ends.
     Listeners,
+    /// Starts an agent and attends to it.
+    Launcher,
 }
 
 impl RoleKind {
@@ -48,6 +51,7 @@ impl RoleKind {
             Self::Approver => "approver",
             Self::Signer => "signer",
             Self::Listeners => "listeners",
+            Self::Launcher => "launcher",
         }
     }
 }
@@ -85,6 +89,9 @@ pub enum RoleEnd {
     /// The listeners' helper failed.
     #[error(transparent)]
     Listeners(#[from] CaptureError),
+    /// The launcher failed.
+    #[error(transparent)]
+    Launcher(#[from] LaunchError),
     /// The role's own work failed.
     #[error(transparent)]
     Work(Box<dyn std::error::Error + Send + Sync>),
@@ -106,8 +113,10 @@ struct Belongings {
 /// Runs a role until it ends. The process must have one thread and own no descriptor but the standard streams.
 pub fn run(kind: RoleKind) -> Result<(), RoleEnd> {
     privileges::close_from(3).map_err(RoleEnd::Privileges)?;
-    if kind == RoleKind::Listeners {
-        return Ok(listeners::helper_main()?);
+    match kind {
+        RoleKind::Listeners => return Ok(listeners::helper_main()?),
+        RoleKind::Launcher => return Ok(launcher::main()?),
+        RoleKind::Worker | RoleKind::Approver | RoleKind::Signer => {}
     }
     let belongings = settle()?;
     // One thread: handing work to another costs more than most of it. The worker adds lanes for its connections.
@@ -118,7 +127,7 @@ pub fn run(kind: RoleKind) -> Result<(), RoleEnd> {
             RoleKind::Worker => worker::run(belongings).await,
             RoleKind::Approver => approver::run(belongings).await,
             RoleKind::Signer => signer::run(belongings).await,
-            RoleKind::Listeners => Ok(()),
+            RoleKind::Listeners | RoleKind::Launcher => Ok(()),
         }
     })
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::capture::originals;
 use crate::flow::accept::Originals;
-use crate::flow::accept::programs::Programs;
+use crate::flow::accept::callers::Callers;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::judge::Judge;
 use crate::flow::review::approver::{Approver, Orders};
@@ -78,8 +78,8 @@ pub async fn run(
     let (outbox, said) = mpsc::unbounded_channel();
     let speaking = tokio::spawn(say_all(Arc::clone(&supervisor), said));
     let (approver, orders) = Approver::start(approver);
-    let programs = Programs::new(outbox.clone());
-    let services = services(*config, approver, Signer::start(signer), programs)?;
+    let callers = Callers::new(outbox.clone());
+    let services = services(*config, approver, Signer::start(signer), callers)?;
     let mut gates =
         Gates::new(Arc::clone(&services), Lanes::open(outside.lanes).map_err(WorkerError::Lanes)?);
     tokio::spawn(carry_out(Arc::clone(&services), orders, gates.under_way().clone()));
@@ -88,14 +88,17 @@ pub async fn run(
         match message {
             ToWorker::Configure(_) => return Err(WorkerError::OutOfTurn("the configuration twice")),
             ToWorker::Policy(text) => take_policy(&services, &text, &outside, &outbox),
-            ToWorker::AddGate { agent, listeners, dns } => {
+            ToWorker::AddGate { agent, netns, listeners, dns } => {
                 let sockets =
                     Descriptors::new(descriptors, listeners, dns).map_err(WorkerError::Descriptors)?;
-                gates.add(agent.clone(), sockets, outside.originals).map_err(WorkerError::Descriptors)?;
+                gates
+                    .add((agent.clone(), netns), sockets, outside.originals)
+                    .map_err(WorkerError::Descriptors)?;
                 say(&outbox, FromWorker::Serving { agent });
             }
             ToWorker::RemoveGate { agent } => gates.remove(&agent),
-            ToWorker::Program { ask, path } => services.programs.answered(ask, path),
+            ToWorker::RemoveNamespace { agent, netns } => gates.remove_namespace(&agent, netns),
+            ToWorker::Caller { ask, facts } => services.callers.answered(ask, facts),
             ToWorker::Drain { within } => {
                 gates.drain(within).await;
                 say(&outbox, FromWorker::Drained);
@@ -129,9 +132,9 @@ fn services(
     config: WorkerConfig,
     approver: Arc<Approver>,
     signer: Signer,
-    programs: Programs,
+    callers: Callers,
 ) -> Result<Arc<Services>, WorkerError> {
-    Services::new(config, approver, signer, programs).map(Arc::new).map_err(WorkerError::Tls)
+    Services::new(config, approver, signer, callers).map(Arc::new).map_err(WorkerError::Tls)
 }
 
 /// Sends what the approver orders, each order in a task of its own, until the approver is gone.
@@ -139,7 +142,7 @@ async fn carry_out(services: Arc<Services>, mut orders: Orders, under_way: TaskT
     while let Some(order) = orders.recv().await {
         let services = Arc::clone(&services);
         under_way.spawn(async move {
-            order::carry_out(Arc::clone(&services.approver), &services.upstream, *order).await;
+            order::carry_out(&services, *order).await;
         });
     }
 }
@@ -175,7 +178,10 @@ fn take_policy(
     outbox: &mpsc::UnboundedSender<FromWorker>,
 ) {
     match (outside.compile)(text) {
-        Ok(policy) => services.policy.store(Some(Arc::new(policy))),
+        Ok(policy) => {
+            services.forbidden.set_networks(policy.networks());
+            services.policy.store(Some(Arc::new(policy)));
+        }
         Err(reason) => say(outbox, FromWorker::PolicyRefused { reason }),
     }
 }

@@ -71,6 +71,24 @@ impl Address {
         }
     }
 
+    /// The IPv4 address that is meant where a translator or tunnel would take this one apart: NAT64, 6to4, and the
+    /// spelling that was given up for v4-mapped. Other addresses mean themselves.
+    #[inline(always)]
+    pub const fn unwrapped(self) -> Self {
+        let [a, b, c, d] = self.0;
+        let (first, second) = (u32::from_be(a), u32::from_be(b));
+        let compatible = a == 0 && b == 0 && c == 0 && u32::from_be(d) > 1;
+        // 64:ff9b::/96, and 64:ff9b:1::/48 as far as it carries the address at its end.
+        let nat64 = first == 0x0064_ff9b && (second >> 16 == 1 || b == 0 && c == 0);
+        if compatible || nat64 {
+            Self::v4(d)
+        } else if first >> 16 == 0x2002 {
+            Self::v4((first << 16 | second >> 16).to_be())
+        } else {
+            self
+        }
+    }
+
     /// The same address, with "this host" replaced by the loopback address of its family.
     #[inline(always)]
     pub const fn settled(self) -> Self {
@@ -131,6 +149,24 @@ mod tests {
         }
         for text in ["223.255.255.255", "8.8.8.8", "2001:db8::1", "fe80::1"] {
             assert!(!address(text).is_for_many(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_inside_another_is_taken_out() {
+        for text in [
+            "64:ff9b::10.1.2.3",
+            "64:ff9b:1::10.1.2.3",
+            "64:ff9b:1:2:3:4:10.1.2.3",
+            "2002:a01:203::7",
+            "::10.1.2.3",
+        ] {
+            assert_eq!(address(text).unwrapped(), address("10.1.2.3"), "{text}");
+        }
+        for text in
+            ["::", "::1", "10.1.2.3", "::ffff:10.1.2.3", "64:ff9b:2::1", "64:ff9b:0:1::1", "2001:db8::1"]
+        {
+            assert_eq!(address(text).unwrapped(), address(text), "{text}");
         }
     }
 

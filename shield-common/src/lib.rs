@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod limits;
 // The rule every connection meets first.
+pub mod networks;
 pub mod scope;
 // What the two halves leave for each other in maps.
 pub mod event;

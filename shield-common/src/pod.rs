@@ -1,6 +1,8 @@
 //! Leave for aya to copy our records in and out of maps.
 
+use crate::event::Event;
 use crate::handoff::Tuple;
+use crate::networks::Place;
 use crate::original::Original;
 use crate::served::Served;
 
@@ -10,3 +12,7 @@ unsafe impl aya::Pod for Original {}
 unsafe impl aya::Pod for Served {}
 // SAFETY: as above; `Address` is a transparent array of words.
 unsafe impl aya::Pod for Tuple {}
+// SAFETY: as above; what it says of reasons and processes is checked where it is read.
+unsafe impl aya::Pod for Event {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Place {}

@@ -5,10 +5,11 @@
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
-use shield_common::event::Reason;
-use shield_common::scope::{self, Scope, Transport};
+use shield_common::event::{Aim, Reason};
+use shield_common::scope::{self, Refusal, Scope, Transport};
 
-use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, count, refuse, served};
+use crate::events::{aim, note, refuse};
+use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, ORIGINALS, PASS, served};
 use crate::redirect::{self, Target};
 use crate::{datagram, loopback};
 
@@ -46,33 +47,49 @@ pub fn v6(ctx: &SockAddrContext) -> i32 {
 fn judge(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Result<Option<Target>, i32> {
     // SAFETY: plain reads of the context.
     let (kind, protocol) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).protocol) };
+    let aim = aim(ctx, asked, port);
     let transport = match (kind, protocol) {
         (SOCK_STREAM, IPPROTO_TCP) => Transport::Stream,
         (SOCK_DGRAM, IPPROTO_UDP) => Transport::Datagram,
-        _ => return Err(refuse(Reason::SocketKind, EPROTONOSUPPORT)),
+        _ => return Err(refuse(ctx, Reason::SocketKind, EPROTONOSUPPORT, Aim { what: kind, ..aim })),
     };
-    match scope::of(transport, asked, port) {
-        Scope::Take => take(ctx, asked, port, family).map(Some),
-        Scope::Dns => datagram::ask(ctx, asked, datagram::Reach::EitherFamily).map(Some),
-        Scope::Loopback => loopback::judge(ctx, asked, port).map(Some),
-        Scope::Refuse if transport == Transport::Datagram => Err(refuse(Reason::Datagram, ECONNREFUSED)),
-        Scope::Refuse => Err(refuse(Reason::Destination, ECONNREFUSED)),
+    match scope::of(transport, asked, port, &Networks) {
+        Scope::Take => take(ctx, aim, family).map(Some),
+        Scope::Dns => datagram::ask(ctx, aim, datagram::Reach::EitherFamily).map(Some),
+        Scope::Loopback => loopback::judge(ctx, aim).map(Some),
+        Scope::Direct => {
+            // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
+            let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
+            note(ctx, Reason::Direct, aim);
+            Ok(None)
+        }
+        Scope::Refuse(why) => Err(refuse(ctx, reason(why), ECONNREFUSED, aim)),
+    }
+}
+
+#[inline(always)]
+fn reason(why: Refusal) -> Reason {
+    match why {
+        Refusal::Datagram => Reason::Datagram,
+        Refusal::Destination => Reason::Destination,
+        Refusal::DeniedNetwork => Reason::DeniedNetwork,
+        Refusal::Metadata => Reason::Metadata,
     }
 }
 
 /// Files where the connection was going and sends it to the agent's listener.
 #[inline(always)]
-fn take(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Result<Target, i32> {
+fn take(ctx: &SockAddrContext, aim: Aim, family: u16) -> Result<Target, i32> {
     let Some(served) = served(ctx) else {
-        return Err(refuse(Reason::UnservedNetns, ECONNREFUSED));
+        return Err(refuse(ctx, Reason::UnservedNetns, ECONNREFUSED, aim));
     };
-    let target = Target { address: redirect::loopback_for(served, asked), port: served.port };
-    let target = loopback::to_proxy(ctx, Transport::Stream, target)?;
-    if !redirect::file(ctx, asked, port, family) {
-        count(Reason::NoRecord);
+    let target = Target { address: redirect::loopback_for(served, aim.address), port: served.port };
+    let target = loopback::to_proxy(ctx, Transport::Stream, target, aim)?;
+    if !redirect::file(ctx, aim.address, aim.port, family) {
+        note(ctx, Reason::NoRecord, aim);
         return Err(DENY);
     }
-    count(Reason::Taken);
+    note(ctx, Reason::Taken, aim);
     Ok(target)
 }
 

@@ -1,10 +1,12 @@
 //! What kinds of socket an agent can have, and which options it can set on them.
 
 use aya_ebpf::programs::{SockContext, SockoptContext};
-use shield_common::event::Reason;
+use shield_common::addr::Address;
+use shield_common::event::{Aim, Reason};
 use shield_common::served::Owner;
 
-use crate::maps::{DENY, EPROTONOSUPPORT, OWNERS, PASS, count, refuse, storage};
+use crate::events::{note, refuse};
+use crate::maps::{DENY, EPROTONOSUPPORT, OWNERS, PASS, count, storage};
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -20,7 +22,7 @@ pub fn socket(ctx: &SockContext) -> i32 {
     let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
     match (kind, protocol) {
         (SOCK_STREAM, IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_UDP) => {}
-        _ => return refuse(Reason::SocketKind, EPROTONOSUPPORT),
+        _ => return refuse(ctx, Reason::SocketKind, EPROTONOSUPPORT, nowhere(kind, protocol)),
     }
     mark(ctx, Owner::Agent)
 }
@@ -37,10 +39,16 @@ fn mark(ctx: &SockContext, owner: Owner) -> i32 {
     let mut owner = owner as u32;
     // SAFETY: in this hook the context is the socket.
     if unsafe { storage(&OWNERS, ctx.sock.cast(), Some(&mut owner)) }.is_none() {
-        count(Reason::NoRecord);
+        note(ctx, Reason::NoRecord, nowhere(0, 0));
         return DENY;
     }
     PASS
+}
+
+/// What has no destination yet. The level of an option is a protocol's number.
+#[inline(always)]
+fn nowhere(what: u32, protocol: u32) -> Aim {
+    Aim { address: Address([0; 4]), what, port: 0, protocol: protocol as u16 }
 }
 
 const SOL_IP: i32 = 0;
@@ -81,7 +89,7 @@ pub fn option(ctx: &SockoptContext) -> i32 {
             IPV6_2292HOPOPTS | IPV6_2292DSTOPTS | IPV6_2292RTHDR | IPV6_2292PKTOPTIONS | IPV6_HOPOPTS
             | IPV6_RTHDRDSTOPTS | IPV6_RTHDR | IPV6_DSTOPTS,
         ) => {
-            count(Reason::RoutingOption);
+            note(ctx, Reason::RoutingOption, nowhere(name.cast_unsigned(), level.cast_unsigned()));
             DENY
         }
         _ => PASS,

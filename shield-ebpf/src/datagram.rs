@@ -4,17 +4,18 @@
 
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
-use shield_common::event::Reason;
+use shield_common::event::{Aim, Reason};
 use shield_common::limits::NAMESERVERS;
 use shield_common::scope::{self, DNS_PORT, Scope, Transport};
 use shield_common::served::Asked;
 
 use crate::connect::{asked_v4, asked_v6};
+use crate::events::{aim, note, refuse};
 use crate::loopback;
-use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, PASS, count, refuse, served, storage};
+use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, PASS, served, storage};
 use crate::redirect::{Target, loopback_for, write_v4, write_v6};
 
-const IPPROTO_UDP: u32 = 17;
+const IPPROTO_UDP: u16 = 17;
 
 /// Which loopback addresses the kernel will take in place of an IPv6 one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,40 +48,43 @@ pub fn send_v6(ctx: &SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32> {
-    // SAFETY: a plain read of the context.
-    if unsafe { (*ctx.sock_addr).protocol } != IPPROTO_UDP {
-        return Err(refuse(Reason::SocketKind, EPROTONOSUPPORT));
+    let aim = aim(ctx, asked, port);
+    if aim.protocol != IPPROTO_UDP {
+        return Err(refuse(ctx, Reason::SocketKind, EPROTONOSUPPORT, aim));
     }
     // An IPv6 socket connected to a v4-mapped address sends here with the address we gave it.
     if nameserver(ctx, asked, port).is_some() {
-        return loopback::to_proxy(ctx, Transport::Datagram, Target { address: asked, port });
+        return loopback::to_proxy(ctx, Transport::Datagram, Target { address: asked, port }, aim);
     }
-    match scope::of(Transport::Datagram, asked, port) {
-        Scope::Dns => ask(ctx, asked, Reach::SameFamily),
-        Scope::Take | Scope::Loopback | Scope::Refuse => Err(refuse(Reason::Datagram, ECONNREFUSED)),
+    match scope::of(Transport::Datagram, asked, port, &Networks) {
+        Scope::Dns => ask(ctx, aim, Reach::SameFamily),
+        Scope::Take | Scope::Loopback | Scope::Direct | Scope::Refuse(_) => {
+            Err(refuse(ctx, Reason::Datagram, ECONNREFUSED, aim))
+        }
     }
 }
 
-/// Sends a question for `server` to the DNS socket that stands for it, and remembers which that is.
+/// Sends a question for a server to the DNS socket that stands for it, and remembers which that is.
 #[inline(always)]
-pub fn ask(ctx: &SockAddrContext, server: Address, reach: Reach) -> Result<Target, i32> {
+pub fn ask(ctx: &SockAddrContext, aim: Aim, reach: Reach) -> Result<Target, i32> {
+    let server = aim.address;
     let Some(served) = served(ctx) else {
-        return Err(refuse(Reason::UnservedNetns, ECONNREFUSED));
+        return Err(refuse(ctx, Reason::UnservedNetns, ECONNREFUSED, aim));
     };
     if reach == Reach::SameFamily && server.as_v4().is_none() && served.v6 != 1 {
-        return Err(refuse(Reason::NoV6Loopback, ECONNREFUSED));
+        return Err(refuse(ctx, Reason::NoV6Loopback, ECONNREFUSED, aim));
     }
     let mut nobody = Asked::NOBODY;
     // SAFETY: the context's own socket, which is never null in this hook.
     let asked = unsafe { storage(&ASKED, (*ctx.sock_addr).__bindgen_anon_1.sk.cast(), Some(&mut nobody)) };
     let Some(asked) = asked else {
-        count(Reason::NoRecord);
+        note(ctx, Reason::NoRecord, aim);
         return Err(DENY);
     };
     let place = asked.place(server.settled()) & (NAMESERVERS - 1);
     let target = Target { address: loopback_for(served, server), port: served.dns[place] };
-    let target = loopback::to_proxy(ctx, Transport::Datagram, target)?;
-    count(Reason::NameAsked);
+    let target = loopback::to_proxy(ctx, Transport::Datagram, target, aim)?;
+    note(ctx, Reason::NameAsked, aim);
     Ok(target)
 }
 

@@ -12,11 +12,12 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_lookup_udp, bpf_sk_release};
 use aya_ebpf::programs::SockAddrContext;
 use shield_common::addr::Address;
-use shield_common::event::Reason;
+use shield_common::event::{Aim, Reason};
 use shield_common::scope::Transport;
 use shield_common::served::Owner;
 
-use crate::maps::{ECONNREFUSED, EPERM, ORIGINALS, OWNERS, count, refuse, storage};
+use crate::events::refuse;
+use crate::maps::{ECONNREFUSED, EPERM, ORIGINALS, OWNERS, count, storage};
 use crate::redirect::Target;
 
 /// The network namespace of the socket at hand.
@@ -24,13 +25,13 @@ const CURRENT_NETNS: u64 = -1_i64 as u64;
 
 /// Lets a connection through to the agent's own listener, or ends it.
 #[inline(always)]
-pub fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32> {
-    let target = Target { address: asked.settled(), port };
+pub fn judge(ctx: &SockAddrContext, aim: Aim) -> Result<Target, i32> {
+    let target = Target { address: aim.address.settled(), port: aim.port };
     let Some(owner) = receiver(ctx, Transport::Stream, target) else {
-        return Err(refuse(Reason::NoListener, ECONNREFUSED));
+        return Err(refuse(ctx, Reason::NoListener, ECONNREFUSED, aim));
     };
     if owner != Owner::Agent as u32 {
-        return Err(refuse(Reason::ForeignListener, EPERM));
+        return Err(refuse(ctx, Reason::ForeignListener, EPERM, aim));
     }
     // SAFETY: the context's own socket. A record of an earlier connection would be told as this one's peer.
     let _ = unsafe { ORIGINALS.delete((*ctx.sock_addr).__bindgen_anon_1.sk) };
@@ -38,12 +39,17 @@ pub fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target,
     Ok(target)
 }
 
-/// Sends a call to a socket that serves the agent. When that one is gone, whoever has its port now gets nothing.
+/// Sends a call that was for `aim` to a socket that serves the agent. When that one is gone, whoever has its port now gets nothing.
 #[inline(always)]
-pub fn to_proxy(ctx: &SockAddrContext, transport: Transport, target: Target) -> Result<Target, i32> {
+pub fn to_proxy(
+    ctx: &SockAddrContext,
+    transport: Transport,
+    target: Target,
+    aim: Aim,
+) -> Result<Target, i32> {
     match receiver(ctx, transport, target) {
         Some(owner) if owner == Owner::Proxy as u32 => Ok(target),
-        _ => Err(refuse(Reason::ProxyGone, ECONNREFUSED)),
+        _ => Err(refuse(ctx, Reason::ProxyGone, ECONNREFUSED, aim)),
     }
 }
 

@@ -8,6 +8,7 @@ mod connect;
 mod create;
 mod datagram;
 mod egress;
+mod events;
 mod loopback;
 mod maps;
 mod redirect;

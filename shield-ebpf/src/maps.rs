@@ -6,12 +6,14 @@ use core::ptr;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
-use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::btf_maps::lpm_trie::{Key, LpmTrie};
+use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
-use shield_common::event::{REASONS, Reason};
+use shield_common::event::{Event, Pace, REASONS, Reason, Told};
 use shield_common::handoff::Tuple;
-use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX};
+use shield_common::limits::{EVENTS_BYTES, HANDOFFS_MAX, NETNS_MAX, NETWORKS_MAX, PACES_MAX};
+use shield_common::networks::{Lists, PORT_BITS, Place};
 use shield_common::original::Original;
 use shield_common::served::{Asked, Served};
 
@@ -34,6 +36,40 @@ pub static ASKED: SkStorage<Asked> = SkStorage::new();
 /// Socket → who created it, an `Owner`: on the agent's sockets and on those that serve it.
 #[btf_map]
 pub static OWNERS: SkStorage<u32> = SkStorage::new();
+
+/// What was redirected and refused, until user space has read it.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, { EVENTS_BYTES as usize }> = RingBuf::new();
+
+/// When what is in the ring was put there.
+#[btf_map]
+pub static PACES: LruHashMap<Told, Pace, { PACES_MAX as usize }> = LruHashMap::new();
+
+/// Networks the agent does not reach: first bits of a `Place` → 1.
+#[btf_map]
+static DENIED: LpmTrie<Place, u32, { NETWORKS_MAX as usize }> = LpmTrie::new();
+
+/// Networks the agent reaches without the gate: first bits of a `Place` → 1.
+#[btf_map]
+static DIRECT: LpmTrie<Place, u32, { NETWORKS_MAX as usize }> = LpmTrie::new();
+
+/// The lists of networks, as user space filled them.
+pub struct Networks;
+
+impl Lists for Networks {
+    #[inline(always)]
+    fn denies(&self, place: Place) -> bool {
+        DENIED.get(&Key::new(WHOLE, place)).is_some()
+    }
+
+    #[inline(always)]
+    fn directs(&self, place: Place) -> bool {
+        DIRECT.get(&Key::new(WHOLE, place)).is_some()
+    }
+}
+
+/// Every bit of a `Place`.
+const WHOLE: u32 = PORT_BITS + 128;
 
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { REASONS as usize }> = PerCpuArray::new();
@@ -82,13 +118,12 @@ pub fn count(reason: Reason) {
 
 /// The verdict of most hooks that lets the call go on.
 pub const PASS: i32 = 1;
-/// The verdict of most hooks that ends the call, with EPERM unless `refuse` chose better.
+/// The verdict of most hooks that ends the call, with EPERM unless `deny` chose better.
 pub const DENY: i32 = 0;
 
-/// Refuses a call with an error code the program will understand.
+/// Ends a call with an error code the program will understand.
 #[inline(always)]
-pub fn refuse(reason: Reason, errno: i32) -> i32 {
-    count(reason);
+pub fn deny(errno: i32) -> i32 {
     // SAFETY: sets this call's return value only. Should it fail, the caller sees EPERM: still refused.
     unsafe { bpf_set_retval(-errno) };
     DENY

@@ -9,15 +9,18 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::programs::SockOpsContext;
 use shield_common::addr::Address;
-use shield_common::event::Reason;
+use shield_common::event::{Aim, Reason};
 use shield_common::handoff::Tuple;
 
+use crate::events::note_unclaimed;
 use crate::maps::{HANDOFFS, ORIGINALS, count, netns_cookie, storage};
 
 /// The answer of every call: this hook decides nothing.
 const DONE: u32 = 1;
 /// Replace what an abandoned connection may have left.
 const ANY: u64 = 0;
+
+const IPPROTO_TCP: u16 = 6;
 
 /// On the agent's sockets: files the record of a connection that is about to start, and takes back that of one that
 /// ended before it was claimed: whoever uses its port next must not find it.
@@ -85,7 +88,9 @@ pub fn claim(ctx: &SockOpsContext) -> u32 {
     };
     // SAFETY: only this connection has this tuple, and it is claimed once.
     let Some(filed) = (unsafe { HANDOFFS.get(tuple) }) else {
-        count(Reason::Unclaimed);
+        // Whoever connects has another port each time.
+        let aim = Aim { address: remote.0, what: 0, port: 0, protocol: IPPROTO_TCP };
+        note_unclaimed(tuple.netns_cookie, aim);
         return DONE;
     };
     let mut original = *filed;

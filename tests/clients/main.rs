@@ -1,6 +1,13 @@
 //! Real clients through the gate: what is allowed passes, what is held waits for a person, and the origin's ledger says
 //! how often and with which bytes a request arrived.
 
+mod anyone;
 mod attached;
 mod git;
 mod http;
+mod identity;
+mod names;
+mod namespaces;
+mod quic;
+mod strict;
+mod terminal;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use shield_tests::client::Running;
 
 use crate::browser::{PHONE, Screen, Tab};
+use crate::refused::Probe;
 use crate::reviewer::{BODY, DENY, Scene, play};
 
 const SCREENS: [(&str, Screen); 4] = [
@@ -24,7 +25,10 @@ fn every_page_fits_a_phone_is_dark_when_asked_and_keeps_nobody_out() -> Result<(
         gallery.take("queue-calm", "/")?;
         let waiting = ask(scene)?;
         gallery.take("queue", "/")?;
+        let _probe = Probe::start(scene, "prober")?;
+        gallery.see_refusals("/agents/prober")?;
         gallery.take("agents", "/agents")?;
+        gallery.take("agent", "/agents/prober")?;
         let hold = |agent| scene.deployment.pending(agent);
         let (plain, long) = (hold("cleanup-bot")?, hold("deploy-bot")?);
         let (at_plain, at_long) = (format!("/h/{}", plain.id), format!("/h/{}", long.id));
@@ -75,6 +79,15 @@ impl<'a> Gallery<'a> {
         Ok(Self { scene, console: scene.console()?, folder, tabs, wrong: RefCell::default() })
     }
 
+    /// Waits until the kernel's refusals are there.
+    fn see_refusals(&self, address: &str) -> Result<()> {
+        let (_, _, tab) = self.tabs.first().context("there are screens")?;
+        shield_tests::wait::until("the agent to be known", || {
+            (tab.open(&format!("{}{address}", self.console)).ok()? == 200).then_some(())
+        })?;
+        tab.see("#agent .reasons", "UDP other than names")
+    }
+
     /// The page a link opens.
     fn login(&self) -> Result<()> {
         for (name, screen) in SCREENS {
@@ -114,7 +127,7 @@ impl<'a> Gallery<'a> {
 
     fn judge(&self, page: &str, name: &str, screen: Screen, tab: &Tab<'_>) -> Result<()> {
         tab.picture(&self.folder.join(format!("{page}-{name}.png")), false)?;
-        if page.starts_with("hold") {
+        if page.starts_with("hold") || page == "agent" {
             tab.picture(&self.folder.join(format!("{page}-{name}-whole.png")), true)?;
         }
         let mut wrong = tab.complaints()?;

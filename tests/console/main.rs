@@ -6,5 +6,6 @@ mod browser;
 mod deciding;
 mod hostile;
 mod looks;
+mod refused;
 mod reviewer;
 mod watching;

@@ -4,3 +4,4 @@ mod blocked;
 mod full;
 mod kills;
 mod resident;
+mod restarts;

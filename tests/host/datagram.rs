@@ -50,6 +50,79 @@ for name, way in ways.items():
     world.assert_silent()
 }
 
+/// Sends something that is no question to every port in every form, and says what was not refused; for port 53 the
+/// proxy's answer, for the others that the kernel refuses.
+const EVERY_FORM: &str = r#"
+libc = ctypes.CDLL(None, use_errno=True)
+families = {
+    "v4": (socket.AF_INET, socket.AF_INET, "1.2.3.4"),
+    "v6": (socket.AF_INET6, socket.AF_INET6, "2001:db8::1"),
+    "mapped": (socket.AF_INET6, socket.AF_INET6, "::ffff:1.2.3.4"),
+}
+def packed(family, address, port):
+    raw = socket.inet_pton(family, address)
+    head = struct.pack("=H", family) + struct.pack("!H", port)
+    return head + raw + bytes(8) if family == socket.AF_INET else head + bytes(4) + raw + bytes(4)
+def send_many(sender, addresses):
+    payload = ctypes.create_string_buffer(b"\xc3" + bytes(1199), 1200)
+    vector = struct.pack("=QQ", ctypes.addressof(payload), 1200)
+    kept, messages = [ctypes.create_string_buffer(vector, len(vector))], b""
+    for address in addresses:
+        kept.append(ctypes.create_string_buffer(address, len(address)))
+        messages += struct.pack("=QIIQQQQiiII", ctypes.addressof(kept[-1]), len(address), 0,
+                                ctypes.addressof(kept[0]), 1, 0, 0, 0, 0, 0, 0)
+    sent = libc.sendmmsg(sender.fileno(), ctypes.create_string_buffer(messages, len(messages)), len(addresses), 0)
+    if sent < 0: raise OSError(ctypes.get_errno(), "sendmmsg")
+    return sent
+def connected(sender, to):
+    sender.connect(to)
+    sender.send(b"x")
+def written(sender, to):
+    sender.connect(to)
+    os.write(sender.fileno(), b"x")
+forms = {
+    "sendto": lambda sender, family, to: sender.sendto(b"x", to),
+    "sendmsg": lambda sender, family, to: sender.sendmsg([b"x"], [], 0, to),
+    "sendmmsg": lambda sender, family, to: send_many(sender, [packed(family, *to)] * 3),
+    "connect": lambda sender, family, to: connected(sender, to),
+    "write": lambda sender, family, to: written(sender, to),
+}
+"#;
+
+// E2.
+#[test]
+fn no_form_of_datagram_to_any_port_leaves() -> Result<()> {
+    let Some(mut world) = world()? else { return Ok(()) };
+    let _proxy = world.serve()?;
+    let said = world.run(&format!(
+        r#"{EVERY_FORM}
+tried = 0
+for name, (family, raw, address) in families.items():
+    for port in [53, 123, 443, 853, 4433, 40000]:
+        for form, send in forms.items():
+            with udp(family) as sender:
+                result = outcome(lambda: send(sender, raw, (address, port)))
+                if port == 53:
+                    refused = sender.recv(2000).startswith(b"answer to ")
+                else:
+                    refused = result == "ECONNREFUSED"
+                if not refused: say(name, port, form, result)
+                tried += 1
+        say_lite = outcome(lambda: socket.socket(family, socket.SOCK_DGRAM, 136).sendto(b"x", (address, port)))
+        if say_lite != "EPROTONOSUPPORT": say(name, port, "UDP-Lite", say_lite)
+say(tried)
+# A call that sends several stops at the first that is refused.
+with udp() as sender:
+    say(send_many(sender, [packed(socket.AF_INET, "1.2.3.4", port) for port in [53, 443, 53]]))
+    sender.connect(("1.2.3.4", 53))
+    say(outcome(lambda: sender.sendto(b"x", ("1.2.3.4", 443))))
+"#
+    ))?;
+    assert_eq!(said, "90\n1\nECONNREFUSED");
+    assert_eq!(world.counted(Reason::Datagram)?, 3 * 5 * 5 + 2);
+    world.assert_silent()
+}
+
 const ASK: &str = r#"
 def ask(family, server, how):
     with udp(family) as asker:

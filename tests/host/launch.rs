@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use shield_agent::capture::cgroup::cgroup2_mount;
 use shield_tests::launcher::Launcher;
 use shield_tests::proxy::Proxy;
 use shield_tests::world::{World, python, run};
@@ -247,15 +248,18 @@ say(os.listdir(dir + "/run"), os.listdir(dir + "/state"), os.listdir("/sys/fs/bp
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x10000000) == 0
 def move(): open("{cgroup}/cgroup.procs", "w").write(str(os.getpid()))
-say(outcome(move), outcome(lambda: os.mkdir("{cgroup}/below")))
+say(outcome(move), outcome(lambda: os.mkdir("{mount}/below")))
+# A child can be born in any cgroup that can be opened, written to or not: there is none above its own.
+say([word for word in os.listdir("{mount}") if os.path.isdir("{mount}/" + word)])
 status = open("/proc/self/status").read()
 say([line.split()[1] for line in status.splitlines() if line.startswith(("NoNewPrivs", "Seccomp:"))])
 "#,
             dir = launcher.dir().display(),
             cgroup = world.cgroups.proxy.display(),
+            mount = cgroup2_mount()?.display(),
         ),
     )?;
-    assert_eq!(said, "['trust'] [] []\nEROFS EROFS\n['1', '2']");
+    assert_eq!(said, "['trust'] [] []\nENOENT EROFS\n[]\n['1', '2']");
     Ok(())
 }
 

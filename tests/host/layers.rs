@@ -31,7 +31,8 @@ enum Wire {
 }
 use Wire::{Leak, Silent};
 
-const HELPERS: &str = r#"
+/// What scripts of ways out begin with.
+pub(crate) const HELPERS: &str = r#"
 IPPROTO_UDPLITE, IP_OPTIONS, IP_RETOPTS, IPV6_RTHDR = 136, 4, 7, 57
 # By way of another host, strictly speaking loosely: source routing.
 VIA_V4 = bytes([131, 7, 4]) + socket.inet_aton("1.2.3.4") + b"\0"

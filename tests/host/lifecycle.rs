@@ -3,13 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use shield_agent::capture::{Broken, CaptureError, Gate};
 use shield_common::event::Reason;
-use shield_tests::world::World;
 
 use crate::{actor, world};
 
@@ -28,10 +26,6 @@ say(outcome(lambda: udp().sendto(b"x", ("1.2.3.4", 443))))
 say(time.monotonic() - began < 1)
 "#;
 const NOTHING_PASSES: &str = "ECONNREFUSED\nECONNREFUSED\nECONNREFUSED\nECONNREFUSED\nTrue";
-
-fn pins(world: &World) -> PathBuf {
-    Path::new("/sys/fs/bpf/agent-shield/v1").join(&world.instance).join(world.agent.as_str())
-}
 
 // Case 29.
 #[test]
@@ -105,7 +99,7 @@ fn dropping_a_gate_opens_nothing_and_detaching_it_opens_everything() -> Result<(
     drop(Gate::adopt(&world.instance, &world.agent, &world.cgroups)?);
     assert_eq!(world.run(EVERYTHING)?, NOTHING_PASSES);
     Gate::adopt(&world.instance, &world.agent, &world.cgroups)?.detach()?;
-    assert!(!pins(&world).exists());
+    assert!(!world.pins().exists());
     assert!(world.run(r#"say(outcome(lambda: udp().sendto(b"x", ("1.2.3.4", 443))))"#)?.starts_with('1'));
     assert_eq!(world.leaks()?, ["17 10.99.0.1 > 1.2.3.4"]);
     Ok(())
@@ -128,7 +122,7 @@ fn a_gate_that_cannot_be_attached_whole_leaves_nothing_behind() -> Result<()> {
     cgroups.proxy = cgroups.proxy.join("missing");
     let attached = Gate::attach(&world.instance, &world.agent, &cgroups);
     assert!(matches!(attached.err(), Some(CaptureError::Cgroup { .. })));
-    assert!(!pins(&world).exists());
+    assert!(!world.pins().exists());
     assert!(world.run(r#"say(outcome(lambda: udp().sendto(b"x", ("1.2.3.4", 443))))"#)?.starts_with('1'));
     Ok(())
 }
@@ -138,7 +132,7 @@ fn a_gate_that_cannot_be_attached_whole_leaves_nothing_behind() -> Result<()> {
 fn a_removed_pin_is_noticed() -> Result<()> {
     let Some(world) = world()? else { return Ok(()) };
     assert_eq!(world.gate.is_intact(), Ok(()));
-    fs::remove_file(pins(&world).join("links/gate_sendmsg4"))?;
+    fs::remove_file(world.pins().join("links/gate_sendmsg4"))?;
     assert_eq!(world.gate.is_intact(), Err(Broken::PinGone("gate_sendmsg4")));
     let adopted = Gate::adopt(&world.instance, &world.agent, &world.cgroups);
     assert!(matches!(adopted.err(), Some(CaptureError::Broken { .. })));
@@ -163,7 +157,7 @@ fn a_cgroup_that_was_removed_and_made_again_is_noticed() -> Result<()> {
 #[test]
 fn a_map_of_another_shape_is_not_adopted() -> Result<()> {
     let Some(world) = world()? else { return Ok(()) };
-    let maps = pins(&world).join("maps");
+    let maps = world.pins().join("maps");
     fs::remove_file(maps.join("NETNS"))?;
     fs::rename(maps.join("COUNTERS"), maps.join("NETNS"))?;
     let adopted = Gate::adopt(&world.instance, &world.agent, &world.cgroups);
@@ -187,7 +181,7 @@ fn a_full_map_of_namespaces_is_an_error_and_those_served_stay_served() -> Result
 #[test]
 fn pins_are_for_root_only() -> Result<()> {
     let Some(world) = world()? else { return Ok(()) };
-    let pins = pins(&world);
+    let pins = world.pins();
     for dir in [pins.parent().context("no parent")?, &pins, &pins.join("links"), &pins.join("maps")] {
         assert_eq!(fs::metadata(dir)?.permissions().mode() & 0o777, 0o700, "{}", dir.display());
     }

@@ -2,16 +2,24 @@
 //!
 //! Numbers in comments are those of the design's list of cases.
 
+mod backstop;
 mod bypass;
 mod datagram;
+mod deputies;
 mod escape;
 mod launch;
 mod layers;
 mod lifecycle;
+mod neighbours;
+mod networks;
 mod prerequisites;
+mod prove;
 mod redirect;
 mod squat;
 mod storm;
+mod strict;
+mod told;
+mod upgrade;
 
 use std::path::Path;
 

@@ -80,9 +80,24 @@ impl Clients {
         client: Client,
         errand: &Errand,
     ) -> Result<Running> {
-        let mut command = deployment.agent(agent, &self.command_line(client, errand));
-        command.env("PYTHONPATH", self.directory.join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
-        Running::start(&mut command)
+        Running::start(&mut self.agent(deployment, agent, &self.command_line(client, errand)))
+    }
+
+    /// A command line that will run as a gated agent, with the Python packages at hand.
+    pub fn agent(
+        &self,
+        deployment: &Deployment,
+        agent: &str,
+        command: &[impl AsRef<std::ffi::OsStr>],
+    ) -> Command {
+        let mut command = deployment.agent(agent, command);
+        command.env("PYTHONPATH", self.place("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// Where a file of theirs is, or may be put.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     fn command_line(&self, client: Client, errand: &Errand) -> Vec<String> {
@@ -153,7 +168,7 @@ pub fn curl(version: &str, errand: &Errand) -> Vec<String> {
 }
 
 /// The system's Python where there is one: a user's may lie in a home an agent cannot enter.
-fn python() -> String {
+pub fn python() -> String {
     let system = "/usr/bin/python3";
     if Path::new(system).exists() { system } else { "python3" }.into()
 }

@@ -2,16 +2,19 @@
 //! network. It leaves nothing behind, however it ends.
 
 mod daemon;
+mod manager;
 mod settings;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use shield_agent::approval::view::{HoldState, HoldView};
 use tempfile::TempDir;
 
 pub use self::daemon::{Daemon, Role, remove_empty_parents, ticks, tool};
+use self::manager::ServiceManager;
 pub use self::settings::Settings;
 use crate::netns::Netns;
 use crate::origin::Origin;
@@ -19,6 +22,9 @@ use crate::wait;
 
 /// User agents run as.
 pub const AGENT_USER: &str = "nobody";
+
+/// The group whose members may start agents.
+pub const GROUP: u32 = 64_250;
 
 /// A deployment and everything in it.
 #[derive(Debug)]
@@ -59,7 +65,8 @@ impl Deployment {
         let origin = Origin::start(&elsewhere, network.origin, &repositories)?;
         let disk = settings.state_size.map(|size| SmallDisk::mount(&dir.path().join("state"), size));
         let config = settings.write(dir.path(), &origin)?;
-        let daemon = Daemon::start(&place, &config, &settings.instance)?;
+        let manager = settings.managed.then(|| ServiceManager::start(dir.path())).transpose()?;
+        let daemon = Daemon::start(&place, &config, &settings.instance, manager)?;
         Ok(Self { daemon, origin, place, _disk: disk.transpose()?, dir })
     }
 
@@ -88,6 +95,22 @@ impl Deployment {
         let mut shield = self.shield(&["run", "--agent", name, "--user", AGENT_USER, "--"]);
         shield.args(command).current_dir(self.dir());
         shield
+    }
+
+    /// A command of somebody who is not root: a user and groups that no database need know.
+    pub fn by(&self, uid: u32, groups: &[u32], program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+        let mut command = self.place.command(program);
+        let become_them = move || {
+            setgroups(&groups)?;
+            setresgid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid))?;
+            Ok(setresuid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid))?)
+        };
+        // SAFETY: between fork and exec the closure makes system calls only; it allocates nothing.
+        unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, become_them) };
+        command.env("SHIELD_CONFIG", self.daemon.config()).stdin(std::process::Stdio::null());
+        command.current_dir("/");
+        command
     }
 
     /// All holds, newest last.

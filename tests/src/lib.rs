@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod deployment;
+pub mod foreign;
 pub mod launcher;
 pub mod netns;
 pub mod origin;

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::ledger::{Ledger, Receipt};
+pub use self::names::Asked;
 use crate::netns::Netns;
 
 /// Names the origin serves, all at its one address.
@@ -40,6 +41,8 @@ pub const PATIENT_PATH: &str = "/patient/";
 pub struct Origin {
     /// What arrived.
     pub ledger: Ledger,
+    /// Which names were asked for.
+    pub asked: Asked,
     /// Where it listens.
     pub address: Ipv4Addr,
     /// PEM of the CA its certificate chains to.
@@ -61,11 +64,13 @@ impl Origin {
         let (running, stop) = watch::channel(());
         let service = Service {
             ledger: Ledger::default(),
+            asked: Asked::default(),
             connections: Arc::default(),
             repositories: repositories.into(),
             paused: is_paused,
         };
         let (ledger, connections) = (service.ledger.clone(), Arc::clone(&service.connections));
+        let asked = service.asked.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         netns.enter(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -82,6 +87,7 @@ impl Origin {
         is_ready.recv().context("the origin's thread died")??;
         Ok(Self {
             ledger,
+            asked,
             address,
             ca_pem,
             identity_pem,
@@ -111,6 +117,7 @@ impl Origin {
 #[derive(Clone)]
 struct Service {
     ledger: Ledger,
+    asked: Asked,
     connections: Arc<AtomicU64>,
     repositories: Arc<Path>,
     paused: watch::Receiver<bool>,
@@ -120,8 +127,9 @@ impl Service {
     async fn listen(&self, address: Ipv4Addr, tls: TlsAcceptor) -> Result<()> {
         let at = |port: u16| SocketAddr::from((address, port));
         let (https, http) = (TcpListener::bind(at(443)).await?, TcpListener::bind(at(80)).await?);
-        let dns = UdpSocket::bind(at(53)).await?;
-        tokio::spawn(names::serve(dns, address));
+        let (dns, dns_over_tcp) = (UdpSocket::bind(at(53)).await?, TcpListener::bind(at(53)).await?);
+        tokio::spawn(names::serve(dns, address, self.asked.clone()));
+        tokio::spawn(names::serve_tcp(dns_over_tcp, address, self.asked.clone()));
         let (plain, secure) = (self.clone(), self.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
@@ -190,6 +198,8 @@ impl Service {
         let digest = ledger::hex(&<sha2::Sha256 as sha2::Digest>::digest(&body));
         let text = serde_json::json!({ "served": format!("{} {path}", head.method), "body_sha256": digest });
         let response = Response::builder().status(StatusCode::OK).header("content-type", "application/json");
+        // As services that speak HTTP/3 do.
+        let response = response.header("alt-svc", r#"h3=":443"; ma=86400"#);
         Ok(response.body(Full::from(format!("{text}\n")))?)
     }
 }

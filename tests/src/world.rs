@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use shield_agent::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
 use shield_agent::names::AgentName;
 use shield_common::event::Reason;
+use shield_common::limits::ABI;
 
 use crate::netns::Netns;
 use crate::proxy::Proxy;
@@ -105,6 +106,17 @@ impl World {
         let gate = Gate::attach_without(&instance, &agent, &cgroups, &omitted)?;
         let actor = actor.to_owned();
         Ok(Some(Self { agent_netns, internet, instance, agent, cgroups, gate, sniffer, actor }))
+    }
+
+    /// Where the gate is pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.pins_of_version(ABI)
+    }
+
+    /// Where a version with another layout would pin the gate.
+    pub fn pins_of_version(&self, version: u32) -> PathBuf {
+        let version = Path::new("/sys/fs/bpf/agent-shield").join(format!("v{version}"));
+        version.join(&self.instance).join(self.agent.as_str())
     }
 
     /// Opens listeners in the agent's namespace and serves it there.
@@ -200,6 +212,11 @@ impl World {
     /// Runs a script on the internet.
     pub fn run_on_the_internet(&self, script: &str) -> Result<String> {
         run(self.internet.command(python()), script)
+    }
+
+    /// Starts a script on the internet.
+    pub fn talk_on_the_internet(&self, script: &str) -> Result<Talk> {
+        Talk::start(self.internet.command(python()), script)
     }
 
     /// Every packet that reached the internet so far, as `protocol source > destination`.
@@ -320,5 +337,7 @@ fn wire() -> Result<(Netns, Netns)> {
     agent.ip(&["-6", "route", "add", "default", "via", INTERNET_V6])?;
     internet.ip(&["route", "add", "local", "0.0.0.0/0", "dev", "lo"])?;
     internet.ip(&["-6", "route", "add", "local", "::/0", "dev", "lo"])?;
+    // That one would keep the answers to the agent too.
+    internet.ip(&["-6", "route", "add", AGENT_V6, "dev", "eth0", "table", "local"])?;
     Ok((agent, internet))
 }

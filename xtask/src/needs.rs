@@ -42,7 +42,11 @@ pub(crate) fn for_test() -> Result<()> {
         COMPILER,
         RUST_COMPONENTS,
         IP,
+        NFT,
+        TMUX,
         CURL,
+        DIG,
+        MUSL,
         NODE,
         PYTHON,
         PYTHON_CLIENTS,
@@ -73,6 +77,18 @@ const RUST_COMPONENTS: Need = Need {
     present: || has("cargo-fmt") && has("cargo-clippy"),
     from: Source::Steps(|| loud(command("rustup", &["component", "add", "rustfmt", "clippy"]))),
 };
+const NFT: Need = Need {
+    what: "nft (nftables)",
+    why: "an agent tries to lead its packets elsewhere",
+    present: || has("nft"),
+    from: Source::Packages(&["nftables"]),
+};
+const TMUX: Need = Need {
+    what: "tmux",
+    why: "a program that would act for an agent, were it not hidden",
+    present: || has("tmux"),
+    from: Source::Packages(&["tmux"]),
+};
 const IP: Need = Need {
     what: "ip (iproute2)",
     why: "joins network namespaces",
@@ -84,6 +100,18 @@ const CURL: Need = Need {
     why: "a client we gate",
     present: || has("curl"),
     from: Source::Packages(&["curl"]),
+};
+const DIG: Need = Need {
+    what: "dig",
+    why: "a resolver we gate",
+    present: || has("dig"),
+    from: Source::Packages(&["bind9-dnsutils"]),
+};
+const MUSL: Need = Need {
+    what: "musl-gcc",
+    why: "builds a static program that resolves names in its own way",
+    present: || has("musl-gcc"),
+    from: Source::Packages(&["musl-tools"]),
 };
 const NODE: Need = Need {
     what: "Node.js",
@@ -98,9 +126,9 @@ const PYTHON: Need = Need {
     from: Source::Packages(&["python3", "python3-venv"]),
 };
 const PYTHON_CLIENTS: Need = Need {
-    what: "requests and httpx, in an environment under target/",
+    what: "Python packages, in an environment under target/",
     why: "clients we gate",
-    present: || project::python_environment().join("complete").exists(),
+    present: has_python_clients,
     from: Source::Steps(python_clients),
 };
 const NPM: Need = Need {
@@ -196,7 +224,15 @@ fn python_clients() -> Result<()> {
         pip,
         &["install", "--quiet", "--disable-pip-version-check", "-r", "tests/clients/requirements.txt"],
     ))?;
-    std::fs::write(place.join("complete"), "").context("cannot mark the environment complete")
+    std::fs::write(place.join("complete"), PYTHON_PACKAGES).context("cannot mark the environment complete")
+}
+
+/// What is installed, kept beside it to see when something else is wanted.
+const PYTHON_PACKAGES: &str = include_str!("../../tests/clients/requirements.txt");
+
+fn has_python_clients() -> bool {
+    let installed = std::fs::read_to_string(project::python_environment().join("complete"));
+    installed.is_ok_and(|installed| installed == PYTHON_PACKAGES)
 }
 
 /// The system's own Python where there is one: a user's may lie in a home an agent cannot enter.

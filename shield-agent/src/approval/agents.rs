@@ -1,6 +1,6 @@
 //! Agents: which are gated and stopped now, as the supervisor says, and what each did so far, as the journal has it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::engine::Engine;
 use super::error::FreezeError;
-use super::event::EventName;
-use super::listing::AgentView;
+use super::event::{Event, EventName};
+use super::listing::{AgentDetail, AgentView};
+use crate::finding::{Finding, Severity};
 use crate::ipc::supervisor::FromApproverRole;
 use crate::journal::body::{self, By};
 use crate::journal::entry::Entry;
@@ -37,6 +38,8 @@ pub(super) struct Agents {
 #[derive(Debug, Default)]
 struct Now {
     gated: HashMap<AgentName, Gated>,
+    /// What was found about each agent; `None` is the host.
+    findings: HashMap<Option<AgentName>, Vec<Finding>>,
     asked: HashMap<AgentName, Vec<oneshot::Sender<Result<bool, String>>>>,
 }
 
@@ -97,8 +100,13 @@ impl Engine {
 
     /// An agent's gate was removed.
     pub async fn detached(&self, agent: &AgentName) -> Result<(), StoreError> {
-        self.inner.agents.lock().gated.remove(agent);
+        {
+            let mut now = self.inner.agents.lock();
+            now.gated.remove(agent);
+            now.findings.remove(&Some(agent.clone()));
+        }
         self.announce(EventName::AgentDetached, None, agent);
+        self.close_refusals(agent).await?;
         self.record(Entry::new(self.now(), body::DETACHED, &()).agent(agent)).await
     }
 
@@ -108,6 +116,10 @@ impl Engine {
             let mut now = self.inner.agents.lock();
             if let (Some(gated), Ok(frozen)) = (now.gated.get_mut(agent), &result) {
                 gated.frozen = *frozen;
+            }
+            if let (Ok(false), Some(findings)) = (&result, now.findings.get_mut(&Some(agent.clone()))) {
+                // Only an agent whose protection was mended goes on.
+                findings.retain(|finding| finding.severity != Severity::Critical);
             }
             now.asked.remove(agent)
         };
@@ -121,6 +133,30 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The supervisor found something; `stopped` says whether it stopped the agent's processes.
+    pub async fn found(&self, finding: Finding, stopped: bool) -> Result<(), StoreError> {
+        let Finding { agent, id, severity, what, remedy } = finding.clone();
+        {
+            let mut now = self.inner.agents.lock();
+            if let Some(gated) = agent.as_ref().and_then(|agent| now.gated.get_mut(agent)) {
+                gated.frozen |= stopped;
+            }
+            now.findings.entry(agent.clone()).or_default().push(finding);
+        }
+        self.announce_to_all(Event { name: EventName::FindingRaised, hold: None, agent: agent.clone() });
+        let body = body::Found { id, severity, what, remedy, stopped };
+        let entry = Entry::new(self.now(), body::FOUND, &body);
+        match &agent {
+            Some(agent) => self.record(entry.agent(agent)).await,
+            None => self.record(entry).await,
+        }
+    }
+
+    /// What was found about the host itself.
+    pub fn host_findings(&self) -> Vec<Finding> {
+        self.inner.agents.lock().findings.get(&None).cloned().unwrap_or_default()
     }
 
     /// Stops or continues an agent's processes, through the supervisor.
@@ -140,11 +176,19 @@ impl Engine {
             Ok(Err(_)) | Err(_) => return Err(FreezeError::NoAnswer),
         }
         self.record_freeze(agent, frozen, by).await?;
-        let all = self.agents().await?;
-        all.into_iter().find(|view| view.name == *agent).ok_or_else(|| FreezeError::Unknown(agent.clone()))
+        self.agent(agent).await?.ok_or_else(|| FreezeError::Unknown(agent.clone()))
     }
 
-    /// Every agent that is gated or ever asked for something, by name.
+    async fn agent(&self, agent: &AgentName) -> Result<Option<AgentView>, StoreError> {
+        Ok(self.agents().await?.into_iter().find(|view| view.name == *agent))
+    }
+
+    /// One agent in full.
+    pub async fn agent_detail(&self, agent: &AgentName) -> Result<Option<AgentDetail>, StoreError> {
+        Ok(self.agent(agent).await?.map(|view| self.inner.attempts.detail(view)))
+    }
+
+    /// Every agent that is gated, ever asked for something or was refused something lately, by name.
     pub async fn agents(&self) -> Result<Vec<AgentView>, StoreError> {
         let sql = "SELECT name, exchanges, held, denied, last_seen, (SELECT count(*) FROM holds \
                    WHERE holds.agent = agents.name AND state = 'pending') AS pending FROM agents";
@@ -152,13 +196,16 @@ impl Engine {
         let rows =
             sqlx::query(sql).fetch_all(store.readers()).await.map_err(|error| store.unreadable(error))?;
         let mut views = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let tried = self.inner.attempts.agents();
         let now = self.inner.agents.lock();
-        for name in now.gated.keys() {
+        for name in now.gated.keys().chain(now.findings.keys().flatten()).chain(&tried) {
             if !views.iter().any(|view| view.name == *name) {
                 views.push(unseen(name));
             }
         }
         for view in &mut views {
+            self.inner.attempts.complete(view);
+            view.findings = now.findings.get(&Some(view.name.clone())).cloned().unwrap_or_default();
             if let Some(gated) = now.gated.get(&view.name) {
                 (view.attached, view.attached_since, view.frozen) = (true, Some(gated.since), gated.frozen);
             }
@@ -198,5 +245,8 @@ fn unseen(name: &AgentName) -> AgentView {
         held: 0,
         denied: 0,
         last_seen: None,
+        refused: 0,
+        refusals: BTreeMap::new(),
+        findings: Vec::new(),
     }
 }

@@ -47,6 +47,9 @@ pub async fn serve(engine: Engine, channel: impl AsyncRead + AsyncWrite + Send +
             ToApprover::Finished { seq, outcome } => {
                 let _ = to_records.send((seq, Record::Finished(outcome))).await;
             }
+            ToApprover::NamesRefused { seq, record } => {
+                let _ = to_records.send((seq, Record::NamesRefused(record))).await;
+            }
             ToApprover::StoppedWaiting { ask } => engine.inner.waiting.stopped(ask),
             question => {
                 // In the order of their arrival, so that it is known before anybody can stop waiting.
@@ -92,7 +95,10 @@ impl Engine {
                 self.tell_worker(FromApprover::Statuses { ask, holds });
             }
             // Taken before.
-            ToApprover::Judged { .. } | ToApprover::Finished { .. } | ToApprover::StoppedWaiting { .. } => {}
+            ToApprover::Judged { .. }
+            | ToApprover::Finished { .. }
+            | ToApprover::NamesRefused { .. }
+            | ToApprover::StoppedWaiting { .. } => {}
         }
     }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::agents::Agents;
+use super::attempts::Attempts;
 use super::event::{Event, EventName};
 use super::waiting::Waiting;
 use crate::config::HoldConfig;
@@ -61,6 +62,7 @@ pub(super) struct Inner {
     pub(super) policy: ArcSwap<Policy>,
     pub(super) waiting: Waiting,
     pub(super) agents: Agents,
+    pub(super) attempts: Attempts,
     policy_trouble: Mutex<Option<String>>,
     clock: Clock,
     events: broadcast::Sender<Event>,
@@ -92,6 +94,7 @@ impl Engine {
             policy: ArcSwap::from_pointee(policy),
             waiting: Waiting::default(),
             agents: Agents::default(),
+            attempts: Attempts::default(),
             policy_trouble: Mutex::default(),
             clock,
             events,
@@ -158,8 +161,13 @@ impl Engine {
 
     /// Tells everybody who follows along.
     pub(super) fn announce(&self, name: EventName, hold: Option<HoldId>, agent: &AgentName) {
+        self.announce_to_all(Event { name, hold, agent: Some(agent.clone()) });
+    }
+
+    /// Tells whoever follows.
+    pub(super) fn announce_to_all(&self, event: Event) {
         // Nobody may be following.
-        let _ = self.inner.events.send(Event { name, hold, agent: agent.clone() });
+        let _ = self.inner.events.send(event);
     }
 
     /// Tells the worker. One that is gone has nobody to answer, and what matters is durable.

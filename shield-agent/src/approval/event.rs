@@ -48,6 +48,6 @@ pub struct Event {
     pub name: EventName,
     /// Which hold.
     pub hold: Option<HoldId>,
-    /// Which agent.
-    pub agent: AgentName,
+    /// Which agent; `None` when it is about the host.
+    pub agent: Option<AgentName>,
 }

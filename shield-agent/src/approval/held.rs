@@ -207,7 +207,7 @@ pub fn unreadable(row: &HoldRow, why: &str, caller_waiting: bool) -> HoldView {
             },
         },
         destination: Destination { ip: Ipv4Addr::UNSPECIFIED.into(), port: 0, verified_name: None },
-        caller: Caller { pid: 0, uid: 0, exe: String::new(), comm: String::new(), cmdline: vec![] },
+        caller: Caller::default(),
         digest: row.digest,
         asked: row.asked,
         caller_waiting,
@@ -241,7 +241,8 @@ pub fn action(action: &Action, secrets: &Secrets) -> Action {
 /// Who asked, without the secrets on its command line.
 pub fn caller(caller: &Caller, secrets: &Secrets) -> Caller {
     let cmdline = mask::arguments(&caller.cmdline).into_iter().map(|word| secrets.hide(word));
-    Caller { cmdline: cmdline.collect(), ..caller.clone() }
+    let (exe, cwd) = (secrets.scrub(&caller.exe), secrets.scrub(&caller.cwd));
+    Caller { cmdline: cmdline.collect(), exe, cwd, ..caller.clone() }
 }
 
 /// A body, or its beginning, as text; `None` when it is not UTF-8.

@@ -1,5 +1,5 @@
-//! What time does: holds expire, an approval that could not be carried out at once is tried again, and requests and
-//! answers nobody needs any more are dropped.
+//! What time does: holds expire, an approval that could not be carried out at once is tried again, requests and
+//! answers nobody needs any more are dropped, and refusals are written down when their minute is over.
 
 use std::time::Duration;
 
@@ -21,10 +21,11 @@ impl Engine {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for done in [self.expire().await, self.dispatch_all().await, self.forget().await] {
+            let refusals = self.write_refusals().await;
+            for done in [self.expire().await, self.dispatch_all().await, self.forget().await, refusals] {
                 if let Err(error) = done {
                     // The store says itself, once, when it cannot be written.
-                    tracing::debug!("holds could not be brought up to date: {}", Chain(&error));
+                    tracing::debug!("what time does could not be done: {}", Chain(&error));
                 }
             }
         }

@@ -1,11 +1,15 @@
 //! What pages, the API and the command line list: holds, agents and exchanges, a page at a time.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::view::HoldState;
+use crate::finding::Finding;
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::attempt::Attempt;
 use crate::names::{AgentName, ExchangeId, HoldId, RuleId};
 
 /// The longest page.
@@ -75,6 +79,26 @@ pub struct AgentView {
     pub denied: u64,
     /// When it last asked for something.
     pub last_seen: Option<Timestamp>,
+    /// How often the hooks refused it something since it is gated.
+    pub refused: u64,
+    /// The same by reason; without those that never happened.
+    pub refusals: BTreeMap<String, u64>,
+    /// What is known to be wrong with its protection.
+    pub findings: Vec<Finding>,
+}
+
+/// An agent and what its hooks told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentDetail {
+    /// What is listed of it.
+    #[serde(flatten)]
+    pub agent: AgentView,
+    /// Everything the hooks count since it is gated, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// What was refused lately, newest first.
+    pub refused_lately: Vec<Attempt>,
+    /// What was redirected lately, newest first.
+    pub redirected_lately: Vec<Attempt>,
 }
 
 /// Which page of which exchanges, newest first.

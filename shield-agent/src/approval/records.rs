@@ -12,7 +12,7 @@ use super::held;
 use super::mask::{self, Secrets};
 use crate::flow::origin::Caller;
 use crate::flow::policy::verdict::Verdict;
-use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, FromApprover};
+use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, FromApprover, NamesRefused};
 use crate::journal::body::{self, Finished, Judged};
 use crate::journal::entry::Entry;
 use crate::names::AgentName;
@@ -31,13 +31,15 @@ const CALLERS: usize = 32;
 /// How long to wait before a store that refused something is asked again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(250);
 
-/// Something that happened to an exchange.
+/// Something that happened.
 #[derive(Debug)]
 pub enum Record {
     /// It was judged.
     Judged(Box<ExchangeRecord>),
     /// It ended.
     Finished(ExchangeOutcome),
+    /// Questions about names were refused.
+    NamesRefused(Box<NamesRefused>),
 }
 
 impl Record {
@@ -169,7 +171,26 @@ fn entry(record: &Record, callers: &mut MaskedCallers, now: jiff::Timestamp) -> 
             };
             Entry::new(now, body::FINISHED, &finished).subject(outcome.exchange)
         }
+        Record::NamesRefused(record) => names_refused(record, now),
     }
+}
+
+fn names_refused(record: &NamesRefused, now: jiff::Timestamp) -> Entry {
+    let NamesRefused { agent, parent, name, kind, questions, judgement } = record;
+    let passed = judgement.verdict != Verdict::Deny;
+    let body = body::NamesRefused {
+        summary: format!("{questions} × {parent}, first {kind} {}: {}", mask::text(name), judgement.why),
+        parent: parent.clone(),
+        name: mask::text(name),
+        kind: kind.clone(),
+        questions: *questions,
+        rule: judgement.rule.clone(),
+        why: judgement.why.clone(),
+        observed: judgement.observed.clone(),
+        policy: judgement.policy,
+    };
+    let kind = if passed { body::NAMES_OBSERVED } else { body::NAMES_REFUSED };
+    Entry::new(now, kind, &body).agent(agent)
 }
 
 fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers) -> Judged {

@@ -120,7 +120,9 @@ impl Engine {
         let ended_at = row.ended_at.unwrap_or(row.expires_at);
         let old = self.now() > later(ended_at, self.inner.hold.result_ttl);
         let told_once = matches!(row.state, HoldState::Refused | HoldState::Expired | HoldState::Cancelled);
-        if old || told_once && row.collected > 0 || row.state == HoldState::Cancelled {
+        // A WebSocket was opened for the connection that waited: whoever comes back wants another.
+        let opened = row.status == Some(101);
+        if old || opened || told_once && row.collected > 0 || row.state == HoldState::Cancelled {
             return Ok(None);
         }
         ending(tx, row).await.map(Some)

@@ -96,7 +96,7 @@ fn cgroup2_in(table: &str) -> Option<PathBuf> {
 }
 
 /// Removes a cgroup and the ones below it, deepest first. One that is not there is removed.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::gate::Broken;
+use super::intact::Broken;
 use crate::names::AgentName;
 
 /// Why an agent cannot be gated, served or freed.
@@ -57,6 +57,18 @@ pub enum CaptureError {
         hook: &'static str,
         /// The cgroup.
         cgroup: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel would not have a hook run another program.
+    #[error(
+        "the kernel refused to replace the program of {hook}, so the version before stays in force: detach the agent \
+         and attach it again, or start the version before"
+    )]
+    ReplaceRefused {
+        /// The program.
+        hook: &'static str,
         /// What the kernel said.
         #[source]
         source: io::Error,

@@ -2,57 +2,46 @@
 //!
 //! Attaching is all or nothing. A gate stays shut without its owner: only [`Gate::detach`] opens it.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use shield_common::event::Reason;
 use shield_common::handoff::Tuple;
 use shield_common::original::Original;
-use shield_common::served::Served;
+use shield_common::served::{Owner, Served};
 
-use super::cgroup::{AgentCgroups, cgroup_error};
+use super::backstop::{self, BackstopError};
+use super::cgroup::AgentCgroups;
 use super::error::CaptureError;
+use super::events::Events;
+use super::foreign::{self, Foreign};
 use super::host;
-use super::object::{self, COUNTERS, HANDOFFS, HOOKS, Hook, NETNS, ORIGINALS, Side, TABLES, Table};
+use super::intact::{self, Broken, Running};
+use super::networks::Tries;
+use super::object::{COUNTERS, EVENTS, HANDOFFS, HOOKS, NETNS, ORIGINALS, OWNERS, TABLES};
 use super::pins::{self, Pins, pin_error};
+use super::renew::Renewal;
 use super::sys::{self, Open};
+use super::tables::{check_map, map_error, open_map};
 use crate::names::AgentName;
+use crate::networks::Networks;
 
 /// The hooks on one agent's cgroup. Dropping it changes nothing in the kernel.
 pub struct Gate {
     agent: AgentName,
     cgroups: AgentCgroups,
     pins: Pins,
+    /// What its hooks run since we attached or adopted it.
+    programs: Running,
     netns: HashMap<MapData, u64, Served>,
+    networks: Tries,
+    /// What is in them, for the second backstop.
+    listed: Networks,
     counters: PerCpuArray<MapData, u64>,
     originals: OwnedFd,
-}
-
-/// How a gate does not hold any more.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// A cgroup was removed: whatever has its name now is not gated.
-    #[error("cgroup {0} is gone")]
-    CgroupGone(PathBuf),
-    /// A pin was removed.
-    #[error("the pin of hook {0} is gone or cannot be opened")]
-    PinGone(&'static str),
-    /// The link is attached to nothing.
-    #[error("hook {0} is attached to nothing any more")]
-    Dead(&'static str),
-    /// The link is attached somewhere else: the cgroup was removed and made again.
-    #[error("hook {hook} is not attached to {cgroup}, which is another cgroup of the same name")]
-    Elsewhere {
-        /// The hook.
-        hook: &'static str,
-        /// Where it should be.
-        cgroup: PathBuf,
-    },
 }
 
 impl Gate {
@@ -74,31 +63,63 @@ impl Gate {
     ) -> Result<Self, CaptureError> {
         host::have_bpffs()?;
         let pins = Pins::of(instance, agent)?;
-        if pins.exist() {
+        if pins.exist() || !Pins::of_other_versions(instance, agent)?.is_empty() {
             return Err(CaptureError::AlreadyGated { instance: instance.to_owned(), agent: agent.clone() });
         }
-        let hooks: Vec<&Hook> = HOOKS.iter().filter(|hook| !omitted.contains(&hook.name)).collect();
-        let attached =
-            attach_all(&pins, cgroups, &hooks).and_then(|()| Self::open(agent, cgroups, pins.clone()));
-        if attached.is_err() {
-            // The links go with their pins. What failed is the news; what could not be cleaned up is found again.
-            let _ = pins.remove();
-        }
-        attached
+        let hooks = HOOKS.iter().filter(|hook| !omitted.contains(&hook.name)).collect();
+        let renewal = Renewal { pins: &pins, others: &[], cgroups, hooks, served: &[], anew: false };
+        renewal.carry_out()?;
+        Self::open(agent, cgroups, pins)
     }
 
-    /// Takes over a gate whose owner is gone, after checking that it is whole and of this version.
+    /// Takes over a gate whose owner is gone, after checking that it is whole, and has its hooks run the programs of
+    /// this version. They are never off meanwhile; when it cannot be done, they stay as they are.
     ///
     /// Its listeners are gone too: open new ones and call [`Gate::serve_netns`] again.
     pub fn adopt(instance: &str, agent: &AgentName, cgroups: &AgentCgroups) -> Result<Self, CaptureError> {
-        let pins = Pins::of(instance, agent)?;
-        if !pins.exist() {
+        Self::adopt_serving(instance, agent, cgroups, &[])
+    }
+
+    /// Takes over a gate some of whose listeners were kept: `served` are their ports, by cookie of their network
+    /// namespace.
+    pub fn adopt_serving(
+        instance: &str,
+        agent: &AgentName,
+        cgroups: &AgentCgroups,
+        served: &[(u64, Served)],
+    ) -> Result<Self, CaptureError> {
+        Self::take_over(instance, agent, cgroups, served, false)
+    }
+
+    /// Takes over a gate as if its programs were another version's, so that a test can see them replaced.
+    #[doc(hidden)]
+    pub fn adopt_anew(
+        instance: &str,
+        agent: &AgentName,
+        cgroups: &AgentCgroups,
+    ) -> Result<Self, CaptureError> {
+        Self::take_over(instance, agent, cgroups, &[], true)
+    }
+
+    fn take_over(
+        instance: &str,
+        agent: &AgentName,
+        cgroups: &AgentCgroups,
+        served: &[(u64, Served)],
+        anew: bool,
+    ) -> Result<Self, CaptureError> {
+        let (pins, others) = (Pins::of(instance, agent)?, Pins::of_other_versions(instance, agent)?);
+        // While one of another version is rebuilt, that one is in force.
+        let in_force = others.first().filter(|_| pins.hooks().is_none()).unwrap_or(&pins);
+        if !in_force.exist() {
             let path = pins.dir().to_owned();
             return Err(CaptureError::NotGated { instance: instance.to_owned(), agent: agent.clone(), path });
         }
-        let gate = Self::open(agent, cgroups, pins)?;
-        gate.is_intact().map_err(|source| CaptureError::Broken { agent: agent.clone(), source })?;
-        Ok(gate)
+        intact::look(in_force, cgroups, intact::expected(in_force))
+            .map_err(|source| CaptureError::Broken { agent: agent.clone(), source })?;
+        let hooks = HOOKS.iter().collect();
+        Renewal { pins: &pins, others: &others, cgroups, hooks, served, anew }.carry_out()?;
+        Self::open(agent, cgroups, pins)
     }
 
     /// The agents of an instance that have a gate, whole or broken.
@@ -108,6 +129,7 @@ impl Gate {
 
     /// Removes what is left of a gate that cannot be adopted: its hooks are detached, its pins removed.
     pub fn clear(instance: &str, agent: &AgentName) -> Result<(), CaptureError> {
+        Pins::of_other_versions(instance, agent)?.iter().try_for_each(take_down)?;
         take_down(&Pins::of(instance, agent)?)
     }
 
@@ -127,6 +149,24 @@ impl Gate {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(map_error("write", &NETNS)(error)),
         }
+    }
+
+    /// Puts lists of networks into force, for connections made from now on and packets sent from now on.
+    pub fn set_networks(&mut self, networks: &Networks) -> Result<(), CaptureError> {
+        self.networks.set(networks)?;
+        self.listed = networks.clone();
+        Ok(())
+    }
+
+    /// Has the packet filter drop what the agent's sockets send to the outside of the network namespace `socket` is in,
+    /// networks that are reached without the gate left out. Again after each [`Gate::set_networks`].
+    pub fn raise_backstop(&self, socket: BorrowedFd<'_>) -> Result<(), BackstopError> {
+        backstop::raise(socket, self.pins.instance(), &self.agent, &self.cgroups.agent, &self.listed)
+    }
+
+    /// Takes that rule away.
+    pub fn lower_backstop(&self, socket: BorrowedFd<'_>) -> Result<(), BackstopError> {
+        backstop::lower(socket, self.pins.instance(), &self.agent)
     }
 
     /// The map [`super::originals::lookup`] reads, opened so that it cannot be written through: for the worker.
@@ -149,6 +189,11 @@ impl Gate {
         Ok(values.iter().sum())
     }
 
+    /// What the hooks told and nobody has read yet. Only one reader at a time sees everything.
+    pub fn events(&self) -> Result<Events, CaptureError> {
+        Events::open(open_map(&self.pins, &EVENTS)?).map_err(map_error("open", &EVENTS))
+    }
+
     /// Connections whose record waits for the end of their handshake.
     pub fn handoffs(&self) -> Result<usize, CaptureError> {
         let map = open_map(&self.pins, &HANDOFFS)?;
@@ -157,18 +202,28 @@ impl Gate {
         Ok(map.keys().filter(Result::is_ok).count())
     }
 
-    /// Looks whether every hook is still attached to the cgroup that has the agent's name now.
+    /// Looks whether every hook is still attached to the cgroup that has the agent's name now, and runs the program we
+    /// gave it.
     pub fn is_intact(&self) -> Result<(), Broken> {
-        let [agent, proxy] = [&self.cgroups.agent, &self.cgroups.proxy]
-            .map(|path| cgroup_id(path).map_err(|_| Broken::CgroupGone(path.clone())));
-        let (agent, proxy) = (agent?, proxy?);
-        HOOKS.iter().try_for_each(|hook| {
-            let (cgroup, id) = match hook.side {
-                Side::Agent => (&self.cgroups.agent, agent),
-                Side::Proxy => (&self.cgroups.proxy, proxy),
-            };
-            holds(&self.pins, hook, cgroup, id)
-        })
+        let running = intact::look(&self.pins, &self.cgroups, &HOOKS)?;
+        let replaced = running.iter().find(|(hook, program)| self.programs.get(*hook) != Some(program));
+        replaced.map_or(Ok(()), |(hook, _)| Err(Broken::Replaced(hook)))
+    }
+
+    /// Programs of others that see the agent's calls beside ours.
+    pub fn others(&self) -> io::Result<BTreeSet<Foreign>> {
+        foreign::find(&self.cgroups.agent, &self.programs)
+    }
+
+    /// Whether a socket was made to serve this agent, and the hooks know it: nothing is sent to others.
+    pub fn knows(&self, socket: BorrowedFd<'_>) -> bool {
+        let Ok(owners) = sys::open_pin(&self.pins.map(OWNERS.name), Open::Whole) else { return false };
+        matches!(sys::socket_storage::<u32>(owners.as_fd(), socket), Ok(Some(owner)) if owner == Owner::Proxy as u32)
+    }
+
+    /// The instance it belongs to.
+    pub fn instance(&self) -> &str {
+        self.pins.instance()
     }
 
     /// The agent behind this gate.
@@ -181,102 +236,42 @@ impl Gate {
         &self.cgroups
     }
 
+    /// Where its links are pinned.
+    pub fn links_dir(&self) -> PathBuf {
+        self.pins.dir().join("links")
+    }
+
     /// Opens the pinned maps.
     fn open(agent: &AgentName, cgroups: &AgentCgroups, pins: Pins) -> Result<Self, CaptureError> {
         for table in &TABLES {
             check_map(&pins, table)?;
         }
+        let programs = intact::look(&pins, cgroups, intact::expected(&pins))
+            .map_err(|source| CaptureError::Broken { agent: agent.clone(), source })?;
         let originals = pins.map(ORIGINALS.name);
         Ok(Self {
             netns: HashMap::try_from(open_map(&pins, &NETNS)?).map_err(map_error("open", &NETNS))?,
+            networks: Tries::open(&pins)?,
+            listed: Networks::default(),
             counters: PerCpuArray::try_from(open_map(&pins, &COUNTERS)?)
                 .map_err(map_error("open", &COUNTERS))?,
             originals: sys::open_pin(&originals, Open::ReadOnly).map_err(pin_error("open", &originals))?,
             agent: agent.clone(),
             cgroups: cgroups.clone(),
+            programs,
             pins,
         })
     }
 }
 
-/// Loads the object, then pins its maps, then attaches and pins each hook in order.
-fn attach_all(pins: &Pins, cgroups: &AgentCgroups, hooks: &[&Hook]) -> Result<(), CaptureError> {
-    let mut object = object::load()?;
-    pins.create()?;
-    for table in &TABLES {
-        let path = pins.map(table.name);
-        let map = object.map(table.name).ok_or(CaptureError::ForeignMap { path: path.clone() })?;
-        map.pin(&path).map_err(|error| pin_error("create", &path)(io::Error::other(error)))?;
-    }
-    let agent = open_cgroup(&cgroups.agent)?;
-    let proxy = open_cgroup(&cgroups.proxy)?;
-    for hook in hooks {
-        let (path, cgroup) = match hook.side {
-            Side::Agent => (&cgroups.agent, &agent),
-            Side::Proxy => (&cgroups.proxy, &proxy),
-        };
-        let refused = |source| CaptureError::HookRefused { hook: hook.name, cgroup: path.clone(), source };
-        let program = program(&mut object, hook).map_err(refused)?;
-        let link = sys::attach(program, cgroup.as_fd(), hook.attach_type)
-            .map_err(|source| CaptureError::HookRefused { hook: hook.name, cgroup: path.clone(), source })?;
-        let pin = pins.link(hook.name);
-        sys::pin(link.as_fd(), &pin).map_err(pin_error("create", &pin))?;
-    }
-    Ok(())
-}
-
-fn program<'a>(object: &'a mut Ebpf, hook: &Hook) -> io::Result<BorrowedFd<'a>> {
-    let program =
-        object.program(hook.name).ok_or_else(|| io::Error::other("the object has no such program"))?;
-    program.fd().map(|fd| fd.as_fd()).map_err(io::Error::other)
-}
-
 /// Detaches what is pinned, last attached first, and removes the pins.
 fn take_down(pins: &Pins) -> Result<(), CaptureError> {
-    for hook in HOOKS.iter().rev() {
+    let names = pins.links();
+    let unknown = names.iter().map(String::as_str).filter(|name| HOOKS.iter().all(|hook| hook.name != *name));
+    for name in HOOKS.iter().rev().map(|hook| hook.name).chain(unknown) {
         // A link that is missing or dead is detached already; one we cannot detach goes with its pin.
-        let Ok(link) = sys::open_pin(&pins.link(hook.name), Open::Whole) else { continue };
+        let Ok(link) = sys::open_pin(&pins.link(name), Open::Whole) else { continue };
         let _ = sys::detach(link.as_fd());
     }
     pins.remove()
-}
-
-/// Whether `hook` is attached to the cgroup whose id is `id`.
-fn holds(pins: &Pins, hook: &Hook, cgroup: &Path, id: u64) -> Result<(), Broken> {
-    let link = sys::open_pin(&pins.link(hook.name), Open::Whole).map_err(|_| Broken::PinGone(hook.name))?;
-    let attached = sys::attached(link.as_fd()).map_err(|_| Broken::PinGone(hook.name))?;
-    match attached.cgroup_id {
-        0 => Err(Broken::Dead(hook.name)),
-        _ if attached.cgroup_id == id && attached.attach_type == hook.attach_type => Ok(()),
-        _ => Err(Broken::Elsewhere { hook: hook.name, cgroup: cgroup.to_owned() }),
-    }
-}
-
-/// A map of another shape would be misread.
-fn check_map(pins: &Pins, table: &Table) -> Result<(), CaptureError> {
-    let path = pins.map(table.name);
-    let info = MapInfo::from_pin(&path).map_err(map_error("open", table))?;
-    let same = info.key_size() as usize == table.key
-        && info.value_size() as usize == table.value
-        && info.max_entries() == table.entries;
-    if same { Ok(()) } else { Err(CaptureError::ForeignMap { path }) }
-}
-
-fn open_map(pins: &Pins, table: &Table) -> Result<Map, CaptureError> {
-    let data = MapData::from_pin(pins.map(table.name)).map_err(map_error("open", table))?;
-    Map::from_map_data(data).map_err(map_error("open", table))
-}
-
-fn open_cgroup(path: &Path) -> Result<File, CaptureError> {
-    File::open(path).map_err(cgroup_error("open", path))
-}
-
-/// A cgroup's id is its directory's inode number.
-fn cgroup_id(path: &Path) -> io::Result<u64> {
-    fs::metadata(path).map(|data| data.ino())
-}
-
-fn map_error(act: &'static str, table: &Table) -> impl FnOnce(MapError) -> CaptureError {
-    let map = table.name;
-    move |source| CaptureError::Map { act, map, source }
 }

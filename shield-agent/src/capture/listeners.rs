@@ -4,6 +4,8 @@
 //! Sockets keep the cgroup they were created in, accepted ones that of their listener, and the hook that claims
 //! records is attached there. The supervisor itself never leaves its own.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, listen,
-    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, getsockopt,
+    listen, recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::de::DeserializeOwned;
@@ -37,6 +41,45 @@ pub struct Listeners {
     pub netns_cookie: u64,
     /// Their ports, for [`super::Gate::serve_netns`].
     pub served: Served,
+}
+
+impl Listeners {
+    /// Puts an agent's sockets of one network namespace together again, in whatever order they come.
+    pub fn assemble(sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        let strange = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let (mut tcp, mut dns, mut cookies) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        for socket in sockets {
+            cookies.insert(sys::netns_cookie(socket.as_fd())?);
+            let stream = getsockopt(&socket, sockopt::SockType)? == SockType::Stream;
+            // Asks for the address only: any socket of these families can be asked.
+            let socket = UdpSocket::from(socket);
+            let address = socket.local_addr()?;
+            let place = if stream { &mut tcp } else { &mut dns };
+            place.insert((address.port(), address.is_ipv6()), OwnedFd::from(socket));
+        }
+        let ports = |sockets: &BTreeMap<(u16, bool), OwnedFd>| -> Vec<u16> {
+            sockets.keys().filter(|(_, v6)| !v6).map(|(port, _)| *port).collect()
+        };
+        let v6 = tcp.keys().any(|(_, v6)| *v6);
+        let (Ok([port]), Ok(names)) = (<[u16; 1]>::try_from(ports(&tcp)), ports(&dns).try_into()) else {
+            return Err(strange("some are missing"));
+        };
+        if cookies.len() != 1 || tcp.len() + dns.len() != (1 + NAMESERVERS) * (1 + usize::from(v6)) {
+            return Err(strange("they do not belong together"));
+        }
+        Ok(Self {
+            tcp: tcp.into_values().collect(),
+            dns: dns.into_values().collect(),
+            netns_cookie: cookies.into_iter().next().unwrap_or_default(),
+            served: Served { port, v6: v6.into(), dns: names },
+        })
+    }
+
+    /// The network namespace they are in.
+    pub fn netns(&self) -> io::Result<File> {
+        let socket = self.tcp.first().ok_or(io::ErrorKind::NotFound)?;
+        sys::netns_of(socket.as_fd()).map(File::from)
+    }
 }
 
 /// Most connections a listener keeps until the worker accepts them.
@@ -110,19 +153,32 @@ fn open_here(proxy_cgroup: &Path, netns: BorrowedFd<'_>) -> Result<(Answer, Vec<
     cgroup::enter(proxy_cgroup)?;
     setns(netns, CloneFlags::CLONE_NEWNET)
         .map_err(|error| failed("cannot enter the network namespace")(error.into()))?;
+    if !loopback_is_up().map_err(failed("cannot look at the loopback device"))? {
+        // Its addresses come with it: whether ::1 works would be guessed, and for good.
+        let reason = "the loopback device is down there: ip link set lo up".to_owned();
+        return Err(CaptureError::Listeners { reason });
+    }
     let v6 = has_v6_loopback().map_err(failed("cannot tell whether ::1 works"))?;
-    let (port, tcp) = on_loopback(v6, tcp_at).map_err(failed("cannot listen on loopback (is lo up?)"))?;
+    let (port, tcp) = on_loopback(v6, tcp_at).map_err(failed("cannot listen on loopback"))?;
     let netns_cookie =
         sys::netns_cookie(tcp[0].as_fd()).map_err(failed("cannot identify the network namespace"))?;
     let mut dns = [0; NAMESERVERS];
     let mut sockets = tcp;
     let listeners = sockets.len();
-    for place in &mut dns {
-        let (port, udp) = on_loopback(v6, udp_at).map_err(failed("cannot receive on loopback"))?;
+    let names: io::Result<Vec<_>> = (0..NAMESERVERS).map(|_| on_loopback(v6, udp_at)).collect();
+    let mut names = names.map_err(failed("cannot receive on loopback"))?;
+    // The order they are put together in again.
+    names.sort_by_key(|(port, _)| *port);
+    for (place, (port, udp)) in dns.iter_mut().zip(names) {
         *place = port;
         sockets.extend(udp);
     }
     Ok((Answer::Opened { tcp: listeners, netns_cookie, port, v6, dns }, sockets))
+}
+
+fn loopback_is_up() -> io::Result<bool> {
+    let wanted = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP;
+    Ok(getifaddrs()?.any(|interface| interface.flags.contains(wanted)))
 }
 
 /// Whether ::1 is an address of this network namespace. Only then may anything be sent to it.
@@ -224,6 +280,22 @@ mod tests {
         for socket in sockets {
             assert_eq!(TcpListener::from(socket).local_addr().unwrap().port(), port);
         }
+    }
+
+    #[test]
+    fn sockets_are_put_together_again_in_whatever_order_and_not_when_one_is_missing() {
+        let v6 = has_v6_loopback().unwrap();
+        let (port, mut all) = on_loopback(v6, tcp_at).unwrap();
+        let mut names: Vec<_> = (0..NAMESERVERS).map(|_| on_loopback(v6, udp_at).unwrap()).collect();
+        names.sort_by_key(|(port, _)| *port);
+        let dns: Vec<u16> = names.iter().map(|(port, _)| *port).collect();
+        all.extend(names.into_iter().flat_map(|(_, sockets)| sockets));
+        all.reverse();
+        let copy = |all: &[OwnedFd]| all.iter().map(|socket| socket.try_clone().unwrap()).collect();
+        let whole = Listeners::assemble(copy(&all)).unwrap();
+        assert_eq!((whole.served.port, whole.served.dns.to_vec()), (port, dns));
+        assert!(Listeners::assemble(copy(&all[1..])).is_err());
+        assert!(Listeners::assemble(Vec::new()).is_err());
     }
 
     #[test]

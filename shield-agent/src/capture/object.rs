@@ -2,15 +2,22 @@
 //!
 //! `gate.bpf.o` is built by `cargo xtask build-ebpf`; `gate.bpf.json` says from what.
 
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::sync::OnceLock;
+
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
-use shield_common::event::REASONS;
+use shield_common::event::{Pace, REASONS, Told};
 use shield_common::handoff::Tuple;
-use shield_common::limits::{HANDOFFS_MAX, NETNS_MAX};
+use shield_common::limits::{EVENTS_BYTES, HANDOFFS_MAX, NETNS_MAX, NETWORKS_MAX, PACES_MAX};
+use shield_common::networks::Place;
 use shield_common::original::Original;
 use shield_common::served::{Asked, Served};
 
 use super::error::CaptureError;
+use super::pins::Pins;
+use super::sys;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("gate.bpf.o");
 
@@ -80,23 +87,66 @@ pub(super) const COUNTERS: Table =
 pub(super) const HANDOFFS: Table =
     Table { name: "HANDOFFS", key: size_of::<Tuple>(), value: size_of::<Original>(), entries: HANDOFFS_MAX };
 
+pub(super) const EVENTS: Table = Table { name: "EVENTS", key: 0, value: 0, entries: EVENTS_BYTES };
+pub(super) const DENIED: Table = networks("DENIED");
+pub(super) const DIRECT: Table = networks("DIRECT");
+
+/// A list of networks: a key is the length of its first bits, and them.
+const fn networks(name: &'static str) -> Table {
+    Table { name, key: size_of::<u32>() + size_of::<Place>(), value: size_of::<u32>(), entries: NETWORKS_MAX }
+}
+pub(super) const OWNERS: Table =
+    Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 };
+
 /// Every map.
-pub(super) const TABLES: [Table; 6] = [
+pub(super) const TABLES: [Table; 10] = [
     NETNS,
+    DENIED,
+    DIRECT,
     ORIGINALS,
     COUNTERS,
     HANDOFFS,
+    EVENTS,
+    Table { name: "PACES", key: size_of::<Told>(), value: size_of::<Pace>(), entries: PACES_MAX },
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
-    Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 },
+    OWNERS,
 ];
 
 /// Loads every program and map, attaching nothing.
 pub(super) fn load() -> Result<Ebpf, CaptureError> {
+    load_by(&mut EbpfLoader::new())
+}
+
+/// Loads every program on the maps pinned there. A map that is missing is made and pinned; the shape of one that is not
+/// is for the caller to check.
+pub(super) fn load_into(pins: &Pins) -> Result<Ebpf, CaptureError> {
+    let mut loader = EbpfLoader::new();
+    for table in &TABLES {
+        loader.map_pin_path(table.name, pins.map(table.name));
+    }
+    load_by(&mut loader)
+}
+
+/// What tells our programs from those of other versions: the digest the kernel makes of each, by hook.
+pub(super) fn tags() -> Result<&'static HashMap<&'static str, [u8; 8]>, CaptureError> {
+    static TAGS: OnceLock<HashMap<&'static str, [u8; 8]>> = OnceLock::new();
+    if let Some(tags) = TAGS.get() {
+        return Ok(tags);
+    }
+    let object = load()?;
+    let tag = |hook: &Hook| {
+        let fd = object.program(hook.name)?.fd().ok()?;
+        Some((hook.name, sys::program_info(fd.as_fd()).ok()?.tag))
+    };
+    Ok(TAGS.get_or_init(|| HOOKS.iter().filter_map(tag).collect()))
+}
+
+fn load_by(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, CaptureError> {
     let refused = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| CaptureError::LoadRefused {
         what: what.to_owned(),
         source,
     };
-    let mut object = EbpfLoader::new().load(OBJECT).map_err(|error| refused("the hooks", Box::new(error)))?;
+    let mut object = loader.load(OBJECT).map_err(|error| refused("the hooks", Box::new(error)))?;
     for (name, program) in object.programs_mut() {
         load_program(program).map_err(|error| refused(name, Box::new(error)))?;
     }
@@ -112,4 +162,16 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
         Program::SockOps(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
+}
+
+/// Loads each program by itself and says which of them this kernel refuses, and why. Attaches nothing.
+pub(super) fn load_each() -> Result<Vec<(&'static str, Option<String>)>, CaptureError> {
+    let what = "the maps of the hooks".to_owned();
+    let refused = |error| CaptureError::LoadRefused { what, source: Box::new(error) };
+    let mut object = EbpfLoader::new().load(OBJECT).map_err(refused)?;
+    let load = |hook: &Hook| {
+        let program = object.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType);
+        (hook.name, program.and_then(load_program).err().map(|error| super::error::chain(&error)))
+    };
+    Ok(HOOKS.iter().map(load).collect())
 }

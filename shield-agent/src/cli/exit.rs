@@ -60,7 +60,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 fn of_gate(error: &AskError) -> u8 {
     match error {
         AskError::NotReachable(..) | AskError::Broken(_) => code::UNREACHABLE,
-        AskError::NotPermitted(..) => code::NOT_PERMITTED,
+        AskError::NotPermitted(..) | AskError::Forbidden(_) => code::NOT_PERMITTED,
         _ => code::ERROR,
     }
 }

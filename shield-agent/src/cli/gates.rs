@@ -19,12 +19,18 @@ pub(super) struct RunArgs {
     /// Name of the agent [default: run- and a random word]
     #[arg(long, value_name = "NAME")]
     agent: Option<AgentName>,
-    /// User to run as [default: who called sudo, else root]
+    /// User to run as, for root only [default: the caller, or who called sudo]
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Run inside a network namespace of its own
+    /// Run in a network namespace of its own, which no packet leaves
     #[arg(long)]
     strict: bool,
+    /// Leave a local socket outside /run in reach
+    #[arg(long, value_name = "PATH")]
+    allow_socket: Vec<PathBuf>,
+    /// Say which sockets are hidden
+    #[arg(short, long)]
+    verbose: bool,
     /// Set a variable for the command
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -55,15 +61,15 @@ pub(super) struct AgentArgs {
 /// Starts a command as a gated agent; the exit code is the command's.
 pub(super) fn run(config: &Path, args: &RunArgs) -> Result<u8, Failure> {
     let not_started = |failure: Failure| Failure { code: NOT_STARTED, ..failure };
-    if args.strict {
-        return Err(Failure::new(NOT_STARTED, "--strict is not available in this version: run without it"));
-    }
     let config = Config::load(config).map_err(|error| not_started(error.into()))?;
     let launch = Launch {
         run_dir: config.run_dir,
         agent: args.agent.clone().unwrap_or_else(fresh_name),
         user: args.user.clone(),
+        strict: args.strict,
         env: args.env.clone(),
+        allowed_sockets: args.allow_socket.clone(),
+        verbose: args.verbose,
         command: args.command.clone(),
     };
     launch::run(&launch).map_err(|error| Failure::new(error.exit_code(), error))
@@ -137,15 +143,26 @@ fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
 
 fn table(agents: &[AgentEntry]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["AGENT", "KIND", "STATE", "PROCESSES", "CGROUP"]);
+    table.load_style(presets::NOTHING).set_header([
+        "AGENT",
+        "KIND",
+        "STATE",
+        "PROCESSES",
+        "REFUSED",
+        "CGROUP",
+        "FINDINGS",
+    ]);
     for agent in agents {
         let kind = match agent.kind {
             AgentKind::Run => "run",
             AgentKind::Attached => "attached",
         };
         let state = if agent.frozen { "frozen" } else { "running" };
-        let processes = agent.processes.to_string();
-        table.add_row([agent.agent.as_str(), kind, state, &processes, &agent.cgroup.display().to_string()]);
+        let (processes, refused) =
+            (agent.processes.to_string(), agent.refusals.values().sum::<u64>().to_string());
+        let findings = agent.findings.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>().join(" ");
+        let cgroup = agent.cgroup.display().to_string();
+        table.add_row([agent.agent.as_str(), kind, state, &processes, &refused, &cgroup, &findings]);
     }
     table
 }

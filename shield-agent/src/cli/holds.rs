@@ -156,7 +156,7 @@ impl Watcher<'_> {
 
     /// Prints the hold a change is about.
     fn look(&mut self, control: &Control, event: &Event) -> Result<(), ControlError> {
-        let wanted = self.args.agent.as_ref().is_none_or(|agent| *agent == event.agent);
+        let wanted = self.args.agent.as_ref().is_none_or(|agent| event.agent.as_ref() == Some(agent));
         let Some(id) = event.hold.filter(|_| wanted) else { return Ok(()) };
         match control.hold(&id.to_string()) {
             Ok(hold) => self.show(&hold),

@@ -176,7 +176,10 @@ fn gist(body: &str) -> String {
         let parts = [
             (!request.is_empty()).then_some(request),
             found("decision"),
-            ["by", "reviewer", "rule", "status"].iter().filter_map(|name| named(name)).reduce(joined),
+            ["by", "reviewer", "rule", "status", "address"]
+                .iter()
+                .filter_map(|name| named(name))
+                .reduce(joined),
             ["summary", "reason", "why", "error"].iter().find_map(|name| found(name)),
         ];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).reduce(joined)
@@ -222,6 +225,7 @@ mod tests {
             ),
             (r#"{"decision":"deny","by":"ada","reason":"not now"}"#, "deny, by ada, not now"),
             (r#"{"status":200,"sent":0,"error":null}"#, "status 200"),
+            (r#"{"reason":"datagram","address":"192.0.2.7"}"#, "address 192.0.2.7, datagram"),
             (r#"{"cgroup":"/x"}"#, r#"{"cgroup":"/x"}"#),
             ("null", ""),
             ("not\njson", "not‹U+000A›json"),

@@ -11,6 +11,7 @@ use super::{Failure, Output, code, gates};
 use crate::config::Config;
 use crate::daemon::policy_files::PolicyFiles;
 use crate::flow::policy::inline::MadeUp;
+use crate::flow::policy::verdict::Verdict;
 use crate::flow::policy::{Explanation, Outcome, Policy};
 use crate::names::AgentName;
 
@@ -145,6 +146,10 @@ fn print_explanation(told: &Explanation) {
     println!("{} by {by}: {}", judgement.verdict, judgement.why);
     for (rule, verdict) in &judgement.observed {
         println!("would be {verdict} by {rule}, which is only tried out");
+    }
+    if let Some(name) = told.name.as_ref().filter(|name| name.verdict == Verdict::Deny) {
+        let by = name.rule.as_ref().map_or(String::new(), |rule| format!("rule {rule}: "));
+        println!("its name cannot be resolved, {by}{}", name.why);
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["RULE", "VERDICT", "", "BECAUSE OF"]);

@@ -13,6 +13,7 @@ use super::holds::{age, control, id, state_word};
 use super::{Failure, Output, code};
 use crate::approval::view::{BodyInfo, Decision, HoldState, HoldView};
 use crate::approval::visible;
+use crate::flow::origin::Ancestor;
 
 /// `shield show`
 #[derive(Debug, Args)]
@@ -62,6 +63,8 @@ fn page(hold: &HoldView, now: Timestamp) -> String {
         ("goes to", destination(hold)),
         ("asked by", caller(hold)),
         ("", cmdline(hold)),
+        ("", origin(hold)),
+        ("", lineage(hold)),
         ("asked", asked(hold)),
         ("digest", hold.digest.to_string()),
     ];
@@ -131,9 +134,38 @@ fn destination(hold: &HoldView) -> String {
 
 fn caller(hold: &HoldView) -> String {
     let caller = &hold.caller;
-    let exe = if caller.exe.is_empty() { "a process that is gone" } else { &caller.exe };
+    let exe = match (caller.exe.as_str(), caller.exited) {
+        ("", true) => "a process that is gone",
+        ("", false) => "an unknown program",
+        (exe, _) => exe,
+    };
     let (exe, comm) = (visible::line(exe), visible::line(&caller.comm));
     format!("{exe} ({comm}), pid {}, uid {}", caller.pid, caller.uid)
+}
+
+/// Where the process came from.
+fn origin(hold: &HoldView) -> String {
+    let caller = &hold.caller;
+    let known =
+        |name: &str, text: &str| (!text.is_empty()).then(|| format!("{name} {}", visible::line(text)));
+    let parts = [
+        known("in", &caller.cwd),
+        caller.start_time.map(|at| format!("since {at:.0}")),
+        caller.exited.then(|| "ended since".to_owned()),
+        known("unit", caller.unit.as_deref().unwrap_or_default()),
+        known("container", caller.container.as_deref().unwrap_or_default()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Who started it, nearest first.
+fn lineage(hold: &HoldView) -> String {
+    let name = |above: &Ancestor| {
+        let program = if above.exe.is_empty() { &above.comm } else { &above.exe };
+        format!("{} ({})", visible::line(program), above.pid)
+    };
+    let above: Vec<String> = hold.caller.ancestry.iter().map(name).collect();
+    if above.is_empty() { String::new() } else { format!("started by {}", above.join(" ← ")) }
 }
 
 fn cmdline(hold: &HoldView) -> String {
@@ -204,6 +236,8 @@ rule         http-delete: deletes cannot be undone
 goes to      203.0.113.7:443, its certificate is crm.acme.internal's
 asked by     /usr/bin/python3 (python3), pid 4242, uid 1001
              python3 cleanup.py
+             in /srv/agent, since 2026-12-31T23:59:00Z, unit bot.service
+             started by /bin/bash (4200) ← shield (4100)
 asked        1 ×, its connection waits
 digest       sha256:abababababababababababababababababababababababababababababababab
 

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConsoleConfig, HoldConfig, TlsFiles, UpstreamConfig};
+use super::{Config, ConsoleConfig, HoldConfig, TlsFiles, UpstreamConfig, names};
 use crate::yaml::{self, Fields, Mistakes, Node, Reader, Value};
 
 /// Largest body that can be held: a hold is shown whole and kept in one message between roles.
@@ -15,10 +15,11 @@ const MAX_HELD_BODY: u64 = 64 << 20;
 /// Longest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "instance",
     "state_dir",
     "run_dir",
+    "group",
     "policies",
     "store",
     "console",
@@ -77,13 +78,14 @@ fn read(reader: &Reader, root: &Node) -> Config {
     Config {
         instance: fields.get("instance").and_then(|node| instance(reader, node)).unwrap_or("default".into()),
         run_dir: directory(reader, &fields, "run_dir", "/run/shield"),
+        group: fields.get("group").and_then(|node| reader.text(node)).unwrap_or("shield").to_owned(),
         policies: policies(reader, &fields),
         store_url: store(reader, &fields, &state_dir),
         console: console(reader, &fields),
         upstream: upstream(reader, &fields),
         hold: hold(reader, &fields),
         mask: mask(reader, &fields),
-        dns_upstream: dns(reader, &fields),
+        dns: names::section(reader, &fields),
         state_dir,
     }
 }
@@ -259,25 +261,6 @@ fn mask(reader: &Reader, fields: &Fields<'_>) -> Vec<String> {
     reader.items(node).iter().filter_map(name).collect()
 }
 
-fn dns(reader: &Reader, fields: &Fields<'_>) -> Vec<SocketAddr> {
-    let Some(node) = fields.get("dns") else { return vec![] };
-    let section = reader.fields(node, &["upstream"]);
-    let Some(node) = section.get("upstream") else { return vec![] };
-    if matches!(&node.value, Value::Text { text, .. } if text == "system") {
-        return vec![];
-    }
-    let resolver = |node: &Node| {
-        let text = reader.text(node)?;
-        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
-        if address.is_err() {
-            let wanted = "expected `system` or addresses such as 192.0.2.53:53";
-            reader.mistake(node.place, format_args!("{wanted}, not `{text}`"));
-        }
-        address.ok()
-    };
-    reader.items(node).iter().filter_map(resolver).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,8 +322,8 @@ mod tests {
     #[test]
     fn resolvers_may_leave_out_the_port() {
         let config = Config::parse("f", "dns: { upstream: ['192.0.2.53', '[2001:db8::53]:5353'] }").unwrap();
-        assert_eq!(config.dns_upstream[0].port(), 53);
-        assert_eq!(config.dns_upstream[1].port(), 5353);
-        assert!(Config::parse("f", "dns: { upstream: system }").unwrap().dns_upstream.is_empty());
+        assert_eq!(config.dns.upstream[0].port(), 53);
+        assert_eq!(config.dns.upstream[1].port(), 5353);
+        assert!(Config::parse("f", "dns: { upstream: system }").unwrap().dns.upstream.is_empty());
     }
 }

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::auth::Reviewer;
 use super::problem::Problem;
-use crate::approval::listing::{AgentView, ExchangeFilter, ExchangeView, HoldFilter, Page, StateFilter};
+use crate::approval::listing::{
+    AgentDetail, AgentView, ExchangeFilter, ExchangeView, HoldFilter, Page, StateFilter,
+};
 use crate::approval::view::{DecisionRequest, HoldState, HoldView};
 use crate::flow::policy::verdict::Verdict;
 use crate::names::AgentName;
@@ -112,6 +114,16 @@ pub(super) async fn revoke(
 
 pub(super) async fn agents(_: Reviewer, State(app): State<App>) -> Result<Json<Vec<AgentView>>, Problem> {
     Ok(Json(app.engine.agents().await?))
+}
+
+pub(super) async fn agent(
+    _: Reviewer,
+    State(app): State<App>,
+    Path(agent): Path<String>,
+) -> Result<Json<AgentDetail>, Problem> {
+    let agent = agent.parse()?;
+    let detail = app.engine.agent_detail(&agent).await?;
+    Ok(Json(detail.ok_or_else(|| Problem::no_such_agent(&agent))?))
 }
 
 pub(super) async fn freeze(

@@ -2,11 +2,13 @@
 //!
 //! Everything an agent wrote passes `spelled` on its way into a page. A page decides nothing: its forms do what the API does.
 
+mod agent;
 mod agents;
 mod fold;
 mod history;
 mod hold;
 mod queue;
+mod reasons;
 mod spelled;
 mod words;
 
@@ -15,6 +17,7 @@ use axum::extract::{OriginalUri, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 
+pub(super) use self::agent::agent;
 pub(super) use self::agents::{agents, freeze, thaw};
 pub(super) use self::history::history;
 pub(super) use self::hold::{decide, hold, revoke};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::pages::error_page;
 use crate::approval::error::{DecideError, FindError, FreezeError};
-use crate::names::BadAgentName;
+use crate::names::{AgentName, BadAgentName};
 use crate::report::Chain;
 use crate::store::StoreError;
 
@@ -28,6 +28,11 @@ impl Problem {
     /// With a sentence.
     pub(super) fn new(status: StatusCode, detail: impl ToString) -> Self {
         Self { status, detail: detail.to_string(), more: Map::new(), page: false }
+    }
+
+    /// There is no agent by that name.
+    pub(super) fn no_such_agent(agent: &AgentName) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("no agent {agent} is known: see the list of agents"))
     }
 
     /// As a page.

@@ -17,6 +17,7 @@ pub(super) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/holds/{id}/decision", post(api::decide)),
         ("/holds/{id}/revoke", post(api::revoke)),
         ("/agents", get(api::agents)),
+        ("/agents/{name}", get(api::agent)),
         ("/agents/{name}/freeze", post(api::freeze)),
         ("/agents/{name}/thaw", post(api::thaw)),
         ("/exchanges", get(api::exchanges)),
@@ -58,6 +59,7 @@ fn pages_and_login() -> Router<App> {
         .route("/h/{id}/revoke", post(pages::revoke))
         .route("/history", get(pages::history))
         .route("/agents", get(pages::agents))
+        .route("/agents/{name}", get(pages::agent))
         .route("/agents/{name}/freeze", post(pages::freeze))
         .route("/agents/{name}/thaw", post(pages::thaw))
         .route("/login", get(login::show).post(login::log_in))

@@ -113,6 +113,8 @@ pub(crate) fn hold(state: HoldState) -> HoldView {
                 "text": "{\"cascade\":true}", "truncated": false, "inspectable": true } },
         "destination": { "ip": "203.0.113.7", "port": 443, "verified_name": "crm.acme.internal" },
         "caller": { "pid": 4242, "uid": 1001, "exe": "/usr/bin/python3", "comm": "python3",
+            "start_time": "2026-12-31T23:59:00Z", "cwd": "/srv/agent", "unit": "bot.service", "ancestry": [
+                { "pid": 4200, "comm": "bash", "exe": "/bin/bash" }, { "pid": 4100, "comm": "shield", "exe": "" }],
             "cmdline": ["python3", "cleanup.py"] },
         "digest": format!("sha256:{}", "ab".repeat(32)), "asked": 1, "caller_waiting": true,
         "decision": null, "result": null,

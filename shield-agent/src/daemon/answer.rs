@@ -19,11 +19,12 @@ impl Supervisor {
         &mut self,
         crew: &mut Crew,
         request: GateRequest,
+        asker: u32,
         netns: &File,
         reply: oneshot::Sender<GateReply>,
     ) -> Result<(), RoleError> {
         let answer = match request {
-            GateRequest::PrepareRun { agent } => match self.prepare_run(&agent, netns) {
+            GateRequest::Run { agent, .. } => match self.prepare_run(&agent, asker, netns) {
                 Ok(prepared) => return self.when_served(crew, agent, reply, prepared).await,
                 Err(error) => refused(&error),
             },
@@ -41,7 +42,7 @@ impl Supervisor {
                 }
                 Err(error) => refused(&error),
             },
-            GateRequest::Agents => GateReply::Agents { agents: self.gates.list() },
+            GateRequest::Agents => GateReply::Agents { agents: self.gates.list(asker) },
             GateRequest::Freeze { agent } => self.set_frozen(crew, agent, true).await?,
             GateRequest::Thaw { agent } => self.set_frozen(crew, agent, false).await?,
             GateRequest::PolicyReload => self.reload_policy(crew).await?,
@@ -55,6 +56,7 @@ impl Supervisor {
     pub(super) async fn reload_policy(&mut self, crew: &mut Crew) -> Result<GateReply, RoleError> {
         match self.premises.read_policy() {
             Ok(policy) => {
+                self.gates.set_networks(self.premises.policy_files.networks());
                 crew.set_policy(&policy).await?;
                 let files = policy.files.len();
                 self.premises.policy = policy;
@@ -71,8 +73,8 @@ impl Supervisor {
         }
     }
 
-    fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<GateReply, GateError> {
-        let cgroup = self.gates.prepare_run(agent, netns)?;
+    fn prepare_run(&mut self, agent: &AgentName, asker: u32, netns: &File) -> Result<GateReply, GateError> {
+        let cgroup = self.gates.prepare_run(agent, asker, netns)?;
         let config = &self.premises.config;
         Ok(GateReply::Prepared(PreparedRun {
             cgroup,
@@ -91,14 +93,11 @@ impl Supervisor {
         answer: GateReply,
     ) -> Result<(), RoleError> {
         self.awaiting.insert(agent.clone(), (reply, answer));
-        match self.gates.sockets(&agent) {
-            Some(sockets) => crew.add_gate(&agent, &sockets).await,
-            None => Ok(()),
-        }
+        crew.add_gate(&agent, &self.gates.sockets(&agent)).await
     }
 
     async fn set_frozen(
-        &self,
+        &mut self,
         crew: &mut Crew,
         agent: AgentName,
         frozen: bool,

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::capture::cgroup::cgroup2_mount;
+
 /// `statfs` type of cgroup2.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
@@ -74,6 +76,18 @@ pub fn processes(cgroup: &Path) -> io::Result<Vec<u32>> {
         }
     }
     Ok(found)
+}
+
+/// Whether a process is in the cgroup or below it.
+pub fn contains(cgroup: &Path, pid: u32) -> bool {
+    of_process(pid).is_some_and(|place| place.starts_with(cgroup))
+}
+
+/// Directory of the cgroup a process is in.
+pub fn of_process(pid: u32) -> Option<PathBuf> {
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let cgroup = membership.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(cgroup2_mount().ok()?.join(cgroup))
 }
 
 fn flag(path: &Path, name: &str) -> Option<bool> {

@@ -17,10 +17,12 @@ use tokio::task::JoinSet;
 
 use super::roles::{Role, RoleError};
 use super::users::RoleUsers;
+use super::watch::Raised;
+use crate::capture::Listeners;
 use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::supervisor::{ApproverConfig, Duty, FromApproverRole, SignerReady, ToApproverRole};
-use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
+use crate::ipc::worker::{CallerFacts, FromWorker, PolicyText, ToWorker, WorkerConfig};
 use crate::names::AgentName;
 use crate::role::RoleKind;
 
@@ -72,13 +74,11 @@ pub enum FromCrew {
     Lost(RoleKind, FrameError),
 }
 
-/// An agent's sockets, as the worker gets them.
+/// An agent's sockets in one network namespace, as the worker gets them.
 #[derive(Debug)]
 pub struct AgentSockets<'a> {
-    /// TCP listeners.
-    pub listeners: &'a [OwnedFd],
-    /// UDP sockets for names.
-    pub dns: &'a [OwnedFd],
+    /// The sockets.
+    pub sockets: &'a Listeners,
     /// The map originals are looked up in.
     pub originals: BorrowedFd<'a>,
 }
@@ -138,22 +138,40 @@ impl Crew {
         match kind {
             RoleKind::Approver => self.approver.fate(error).await,
             RoleKind::Signer => self.signer.fate(error).await,
-            RoleKind::Worker | RoleKind::Listeners => self.worker.fate(error).await,
+            RoleKind::Worker | RoleKind::Listeners | RoleKind::Launcher => self.worker.fate(error).await,
         }
     }
 
-    /// Has the worker serve an agent; it answers `Serving`.
-    pub async fn add_gate(&mut self, agent: &AgentName, sockets: &AgentSockets<'_>) -> Result<(), RoleError> {
-        let count = |sockets: &[OwnedFd]| u8::try_from(sockets.len()).expect("a handful of sockets an agent");
-        let message = ToWorker::AddGate {
-            agent: agent.clone(),
-            listeners: count(sockets.listeners),
-            dns: count(sockets.dns),
-        };
-        let own = sockets.listeners.iter().chain(sockets.dns).map(AsFd::as_fd);
-        let descriptors: Vec<BorrowedFd<'_>> = own.chain([sockets.originals]).collect();
-        self.worker.say(&message, &descriptors).await?;
+    /// Has the worker serve an agent; it answers `Serving` for each namespace.
+    pub async fn add_gate(
+        &mut self,
+        agent: &AgentName,
+        sockets: &[AgentSockets<'_>],
+    ) -> Result<(), RoleError> {
+        for sockets in sockets {
+            self.add_namespace(agent, sockets).await?;
+        }
         self.tell_approver(ToApproverRole::AgentAttached { agent: agent.clone() }).await
+    }
+
+    /// Has the worker serve an agent in a further network namespace.
+    pub async fn add_namespace(
+        &mut self,
+        agent: &AgentName,
+        add: &AgentSockets<'_>,
+    ) -> Result<(), RoleError> {
+        let count = |sockets: &[OwnedFd]| u8::try_from(sockets.len()).expect("a handful of sockets an agent");
+        let Listeners { tcp, dns, netns_cookie, .. } = add.sockets;
+        let (listeners, names) = (count(tcp), count(dns));
+        let message = ToWorker::AddGate { agent: agent.clone(), netns: *netns_cookie, listeners, dns: names };
+        let own = tcp.iter().chain(dns).map(AsFd::as_fd);
+        let descriptors: Vec<BorrowedFd<'_>> = own.chain([add.originals]).collect();
+        self.worker.say(&message, &descriptors).await
+    }
+
+    /// Has the worker stop serving an agent in one network namespace.
+    pub async fn remove_namespace(&mut self, agent: &AgentName, netns: u64) -> Result<(), RoleError> {
+        self.worker.say(&ToWorker::RemoveNamespace { agent: agent.clone(), netns }, &[]).await
     }
 
     /// Has the worker stop serving an agent.
@@ -168,9 +186,14 @@ impl Crew {
         self.tell_approver(ToApproverRole::Policy(policy.clone())).await
     }
 
-    /// Tells the worker which program a process runs.
-    pub async fn tell_program(&mut self, ask: u64, path: Vec<u8>) -> Result<(), RoleError> {
-        self.worker.say(&ToWorker::Program { ask, path }, &[]).await
+    /// Tells the worker what is known of a process.
+    pub async fn tell_caller(&mut self, ask: u64, facts: CallerFacts) -> Result<(), RoleError> {
+        self.worker.say(&ToWorker::Caller { ask, facts: Box::new(facts) }, &[]).await
+    }
+
+    /// Makes a finding known to reviewers.
+    pub async fn raise(&mut self, Raised { finding, stopped }: Raised) -> Result<(), RoleError> {
+        self.tell_approver(ToApproverRole::Finding { finding, stopped }).await
     }
 
     /// Says something to the approver.

@@ -4,7 +4,7 @@
 //! state_dir      root:approver 1771  the approver makes its files here and cannot touch others' (sticky)
 //! state_dir/ca   signer        0700  the CA's key
 //! state_dir/gates root         0700  which cgroup each gate belongs to
-//! run_dir        root          0711  sockets, each root's alone
+//! run_dir        root          0711  sockets: root's, and that of the gates also its group's
 //! run_dir/trust  root          0755  what agents trust: public
 //! ```
 //! It never widens a directory that exists below these.
@@ -66,6 +66,7 @@ pub fn prepare(config: &Config, users: &RoleUsers) -> Result<Folders, FolderErro
     directory(&config.state_dir, STATE, store_keeper)?;
     directory(&folders.ca, PRIVATE, users.signer)?;
     directory(&folders.gates, PRIVATE, ROOT)?;
+    directory(&super::owners::directory(&folders.gates), PRIVATE, ROOT)?;
     if let Some(place) = store_directory(&config.store_url).filter(|place| !place.exists()) {
         directory(&place, PRIVATE, users.approver)?;
     }

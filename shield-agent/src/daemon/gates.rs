@@ -7,43 +7,68 @@
 //! ```
 //! A gate is only ever opened here, on purpose. What cannot be adopted stays shut.
 
+mod backstops;
+mod error;
+mod listing;
+mod namespaces;
+mod record;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::{Deserialize, Serialize};
-
-use super::cgroup::{self, UnfitCgroup};
+use super::cgroup;
 use super::crew::AgentSockets;
+use super::kept::{self, Kept};
+use super::kernel_events::{Ears, Listening};
 use super::open_sockets;
+use super::owners::{self, Owners};
+use super::socket::MAX_PER_USER;
+use super::watch::{self, Raised, Watched};
 use crate::capture::cgroup::cgroup2_mount;
-use crate::capture::{AgentCgroups, Broken, CaptureError, Cgroups, Gate, Listeners, listeners};
-use crate::ipc::gate::{AgentEntry, AgentKind};
+use crate::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners};
+use crate::finding::{Finding, GATE_NOT_TAKEN_OVER, Severity};
+use crate::ipc::gate::AgentKind;
 use crate::names::AgentName;
+use crate::networks::Networks;
+use crate::report::Chain;
 use crate::role::RoleKind;
+pub use error::GateError;
+pub use namespaces::NamespaceChange;
+use namespaces::Namespaces;
+use record::{Record, Records};
 
 /// Every gate of the instance.
 #[derive(Debug)]
 pub struct Gates {
     instance: String,
     cgroups: Cgroups,
-    records: PathBuf,
+    records: Records,
+    owners: Owners,
+    /// Of the policy in force: those of every gate.
+    networks: Networks,
+    listening: Listening,
     gated: BTreeMap<AgentName, Gated>,
     /// Gates of an earlier daemon that could not be adopted: their agents are refused every connection.
-    shut: BTreeMap<AgentName, Record>,
+    shut: BTreeMap<AgentName, Shut>,
+}
+
+/// A gate that could not be adopted.
+#[derive(Debug)]
+struct Shut {
+    record: Record,
+    why: Finding,
 }
 
 struct Gated {
     gate: Gate,
-    sockets: Listeners,
-    kind: AgentKind,
+    namespaces: Namespaces,
+    record: Record,
     /// Whether the `shield run` that asked for it is still there.
     client: bool,
-    /// Whether its damage was reported.
-    damaged: bool,
+    watched: Watched,
+    ears: Ears,
 }
 
 impl std::fmt::Debug for Gated {
@@ -52,121 +77,81 @@ impl std::fmt::Debug for Gated {
     }
 }
 
-/// What must be known to adopt a gate: pins do not say whose cgroup it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Record {
-    cgroup: PathBuf,
-    kind: AgentKind,
-}
-
-impl Record {
-    /// Whether nobody is left to hold back.
-    fn is_over(&self) -> bool {
-        match self.kind {
-            AgentKind::Run => !cgroup::is_populated(&self.cgroup),
-            AgentKind::Attached => !self.cgroup.exists(),
-        }
-    }
-}
-
-impl Gated {
-    fn record(&self) -> Record {
-        Record { cgroup: self.gate.cgroups().agent.clone(), kind: self.kind }
-    }
-}
-
-/// Why a gate could not be made, found or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// Another agent has the name.
-    #[error("agent {0} exists already: choose another name, or detach it first")]
-    NameInUse(AgentName),
-    /// There is no agent by that name.
-    #[error("there is no agent {0}: see `shield agents`")]
-    NoSuchAgent(AgentName),
-    /// The cgroup cannot be gated.
-    #[error(transparent)]
-    Unfit(#[from] UnfitCgroup),
-    /// The cgroup, one above or one below it is gated.
-    #[error("cgroup {} is gated already, as agent {agent}: detach that first", cgroup.display())]
-    AlreadyGated {
-        /// The cgroup.
-        cgroup: PathBuf,
-        /// Its agent.
-        agent: AgentName,
-    },
-    /// An agent started by `shield run` ends with its processes.
-    #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
-    NotAttached(AgentName),
-    /// Kernel, cgroup or sockets.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// A file.
-    #[error("cannot {act} {}", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// On which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl GateError {
-    fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
-    }
-}
-
 impl Gates {
-    /// No gates yet. `records` is a directory of root's.
-    pub fn new(instance: &str, cgroups: Cgroups, records: PathBuf) -> Self {
+    /// No gates yet. `records` is a directory of root's, `networks` those of the policy in force.
+    pub fn new(
+        instance: &str,
+        cgroups: Cgroups,
+        records: PathBuf,
+        networks: Networks,
+        listening: Listening,
+    ) -> Self {
         Self {
             instance: instance.to_owned(),
             cgroups,
-            records,
+            owners: Owners::new(owners::directory(&records)),
+            records: Records::in_directory(records),
+            networks,
+            listening,
             gated: BTreeMap::new(),
             shut: BTreeMap::new(),
         }
     }
 
-    /// Takes over the gates an earlier daemon left, with fresh sockets; ends those whose agent is gone.
+    /// Takes over the gates an earlier daemon left, with the sockets that were kept or else fresh ones; ends those whose
+    /// agent is gone.
     ///
     /// Returns what could not be taken over: those agents stay blocked, and are stopped when their gate lost a hook.
-    pub fn adopt_all(&mut self) -> Result<Vec<(AgentName, GateError)>, GateError> {
+    pub fn adopt_all(&mut self, mut kept: Kept) -> Result<Vec<(AgentName, GateError)>, GateError> {
         let mut failed = Vec::new();
         for agent in Gate::pinned(&self.instance)? {
             let record = self.record(&agent);
-            if let Err(error) = self.adopt(&agent, &record) {
+            let sockets = kept.take(&self.instance, &agent);
+            if let Err(error) = self.adopt(&agent, &record, sockets) {
                 if matches!(error, GateError::Capture(CaptureError::Broken { .. })) {
-                    stop(&agent, &record.cgroup);
+                    watch::stop(&agent, &record.cgroup);
                 }
+                let why = not_taken_over(&agent, &record, &error);
                 failed.push((agent.clone(), error));
-                self.shut.insert(agent, record);
+                self.shut.insert(agent, Shut { record, why });
             }
         }
+        kept.let_go_of_the_rest();
         Ok(failed)
     }
 
-    fn adopt(&mut self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
+    fn adopt(&mut self, agent: &AgentName, record: &Record, kept: Vec<Listeners>) -> Result<(), GateError> {
         if record.is_over() {
-            Gate::clear(&self.instance, agent)?;
+            kept.iter().for_each(|sockets| kept::let_go(&self.instance, agent, sockets));
+            self.clear(agent)?;
             return self.forget(agent);
         }
         let cgroups = AgentCgroups { agent: record.cgroup.clone(), ..self.cgroups.of(agent) };
-        let gate = Gate::adopt(&self.instance, agent, &cgroups)?;
-        self.serve(gate, record.kind, false, &netns_of(&record.cgroup)?)
+        let served: Vec<_> = kept.iter().map(|sockets| (sockets.netns_cookie, sockets.served)).collect();
+        let gate = Gate::adopt_serving(&self.instance, agent, &cgroups, &served)?;
+        self.serve(gate, record.clone(), false, &netns_of(&record.cgroup)?, kept)
     }
 
-    /// Makes a fresh gated cgroup, served in a network namespace.
-    pub fn prepare_run(&mut self, agent: &AgentName, netns: &File) -> Result<PathBuf, GateError> {
+    /// Makes a fresh gated cgroup for a user, served in a network namespace.
+    pub fn prepare_run(&mut self, agent: &AgentName, owner: u32, netns: &File) -> Result<PathBuf, GateError> {
         self.refuse_taken(agent)?;
+        let theirs = self.gated.values().filter(|gated| gated.record.owner == owner).count();
+        if owner != 0 && theirs >= MAX_PER_USER {
+            return Err(GateError::TooMany);
+        }
+        self.claim(agent, owner)?;
         let cgroups = self.cgroups.create(agent)?;
-        let place = cgroups.agent.clone();
-        self.make(agent, &cgroups, AgentKind::Run, netns)?;
-        Ok(place)
+        let record = Record { cgroup: cgroups.agent.clone(), kind: AgentKind::Run, home: None, owner };
+        self.make(agent, &cgroups, record, netns)?;
+        Ok(cgroups.agent)
+    }
+
+    fn claim(&self, agent: &AgentName, uid: u32) -> Result<(), GateError> {
+        match self.owners.claim(agent, uid) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(GateError::NameOwned(agent.clone())),
+            Err(error) => Err(GateError::file("note the owner in", self.owners.directory())(error)),
+        }
     }
 
     /// Gates a cgroup that exists; says what the gate does not cover.
@@ -177,15 +162,20 @@ impl Gates {
         if let Some((agent, _)) = other {
             return Err(GateError::AlreadyGated { cgroup: place, agent: agent.clone() });
         }
+        self.claim(agent, 0)?;
         let cgroups = AgentCgroups { agent: place.clone(), ..self.cgroups.of(agent) };
         fs::create_dir_all(&cgroups.proxy).map_err(GateError::file("create cgroup", &cgroups.proxy))?;
-        self.make(agent, &cgroups, AgentKind::Attached, &netns_of(&place)?)?;
+        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, home: None, owner: 0 };
+        self.make(agent, &cgroups, record, &netns_of(&place)?)?;
         Ok(caveats(&place))
     }
 
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
-        let record = self.gated.get(agent).map(Gated::record).or_else(|| self.shut.get(agent).cloned());
+        let record = match (self.gated.get(agent), self.shut.get(agent)) {
+            (Some(gated), _) => Some(gated.record.clone()),
+            (None, shut) => shut.map(|shut| shut.record.clone()),
+        };
         let record = record.ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
@@ -200,41 +190,49 @@ impl Gates {
         }
     }
 
-    /// Removes what has ended and stops what is damaged. Returns the agents that are gone.
+    /// Removes what has ended. Returns the agents that are gone.
     pub fn sweep(&mut self) -> Vec<AgentName> {
-        let ended = |gated: &Gated| !gated.client && gated.record().is_over();
+        let ended = |gated: &Gated| !gated.client && gated.record.is_over();
         let over = self.gated.iter().filter(|(_, gated)| ended(gated)).map(|(agent, _)| agent);
-        let shut = self.shut.iter().filter(|(_, record)| record.is_over()).map(|(agent, _)| agent);
+        let shut = self.shut.iter().filter(|(_, shut)| shut.record.is_over()).map(|(agent, _)| agent);
         let over: Vec<AgentName> = over.chain(shut).cloned().collect();
         for agent in &over {
             if let Err(error) = self.remove(agent) {
-                tracing::error!(%agent, "a gate could not be removed: {}", crate::report::Chain(&error));
+                tracing::error!(%agent, "a gate could not be removed: {}", Chain(&error));
             }
         }
-        self.gated.values_mut().for_each(stop_if_damaged);
         over
     }
 
-    /// The agents, by name.
-    pub fn list(&self) -> Vec<AgentEntry> {
-        let entry = |(agent, gated): (&AgentName, &Gated)| {
-            let cgroup = gated.gate.cgroups().agent.clone();
-            AgentEntry {
-                agent: agent.clone(),
-                kind: gated.kind,
-                processes: cgroup::processes(&cgroup).map_or(0, |processes| processes.len()),
-                frozen: cgroup::is_frozen(&cgroup),
-                cgroup,
-            }
-        };
-        self.gated.iter().map(entry).collect()
+    /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
+    pub fn watch(&mut self) -> Vec<Raised> {
+        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.record.kind)).collect()
     }
 
-    /// Stops or continues an agent's processes.
-    pub fn set_frozen(&self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
-        let gated = self.gated.get(agent).ok_or_else(|| GateError::NoSuchAgent(agent.clone()))?;
-        let place = &gated.gate.cgroups().agent;
+    /// Stops or continues an agent's processes. One whose gate does not hold is not continued.
+    pub fn set_frozen(&mut self, agent: &AgentName, frozen: bool) -> Result<(), GateError> {
+        let stays = |why: &Finding| GateError::StaysStopped {
+            agent: agent.clone(),
+            what: why.what.clone(),
+            remedy: why.remedy.clone(),
+        };
+        let place = match (self.gated.get_mut(agent), self.shut.get(agent)) {
+            (Some(gated), _) => {
+                if !frozen {
+                    gated.watched.may_go_on(&gated.gate, gated.record.kind).map_err(|why| stays(&why))?;
+                }
+                &gated.gate.cgroups().agent
+            }
+            (None, Some(shut)) if frozen => &shut.record.cgroup,
+            (None, Some(shut)) => return Err(stays(&shut.why)),
+            (None, None) => return Err(GateError::NoSuchAgent(agent.clone())),
+        };
         cgroup::set_frozen(place, frozen).map_err(GateError::file("freeze or thaw", place))
+    }
+
+    /// Every gate that is served.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Gate, AgentKind)> {
+        self.gated.values().map(|gated| (&gated.gate, gated.record.kind))
     }
 
     /// Names of all agents.
@@ -249,13 +247,39 @@ impl Gates {
         self.gated.iter().find(|(_, gated)| inside(gated)).map(|(agent, _)| agent)
     }
 
-    /// An agent's sockets, for the worker.
-    pub fn sockets(&self, agent: &AgentName) -> Option<AgentSockets<'_>> {
-        self.gated.get(agent).map(|gated| AgentSockets {
-            listeners: &gated.sockets.tcp,
-            dns: &gated.sockets.dns,
-            originals: gated.gate.originals_fd(),
-        })
+    /// An agent's sockets in each network namespace it is served in, for the worker.
+    pub fn sockets(&self, agent: &AgentName) -> Vec<AgentSockets<'_>> {
+        let Some(gated) = self.gated.get(agent) else { return Vec::new() };
+        let originals = gated.gate.originals_fd();
+        gated.namespaces.sockets().map(|sockets| AgentSockets { sockets, originals }).collect()
+    }
+
+    /// Serves the network namespaces agents have come to, and gives up those they have left.
+    pub fn sweep_namespaces(&mut self) -> Vec<(AgentName, NamespaceChange)> {
+        let mut changes = Vec::new();
+        for (agent, gated) in &mut self.gated {
+            let found = gated.namespaces.sweep(&mut gated.gate);
+            changes.extend(found.into_iter().map(|change| (agent.clone(), change)));
+        }
+        changes
+    }
+
+    /// Serves the network namespace a process of an agent is in now; with `cookie`, only if it is that one.
+    pub fn discover(&mut self, agent: &AgentName, pid: u32, cookie: Option<u64>) -> Option<NamespaceChange> {
+        let gated = self.gated.get_mut(agent)?;
+        gated.namespaces.discover(&mut gated.gate, pid, cookie)
+    }
+
+    /// Puts the networks of a policy into force. An agent whose kernel half cannot be told is stopped.
+    pub fn set_networks(&mut self, networks: &Networks) {
+        self.networks = networks.clone();
+        for (agent, gated) in &mut self.gated {
+            if let Err(error) = gated.gate.set_networks(networks) {
+                tracing::error!(%agent, "the networks of the policy are not in force: {}", Chain(&error));
+                watch::stop(agent, &gated.gate.cgroups().agent);
+            }
+            gated.namespaces.sockets().for_each(|sockets| backstops::raise(&gated.gate, sockets));
+        }
     }
 
     /// A name is also taken by a gate that could not be adopted: making another would have to open that one.
@@ -269,16 +293,17 @@ impl Gates {
         &mut self,
         agent: &AgentName,
         cgroups: &AgentCgroups,
-        kind: AgentKind,
+        record: Record,
         netns: &File,
     ) -> Result<(), GateError> {
-        let made = self.write_record(agent, &Record { cgroup: cgroups.agent.clone(), kind }).and_then(|()| {
+        let client = record.kind == AgentKind::Run;
+        let made = self.records.write(agent, &record).and_then(|()| {
             let gate = Gate::attach(&self.instance, agent, cgroups)?;
-            self.serve(gate, kind, kind == AgentKind::Run, netns)
+            self.serve(gate, record, client, netns, Vec::new())
         });
         if made.is_err() && !self.gated.contains_key(agent) {
             // What failed is the news; a gate that was attached and cannot be served must not stay.
-            let _ = Gate::clear(&self.instance, agent);
+            let _ = self.clear(agent);
             let _ = self.forget(agent);
         }
         made
@@ -287,73 +312,68 @@ impl Gates {
     fn serve(
         &mut self,
         mut gate: Gate,
-        kind: AgentKind,
+        record: Record,
         client: bool,
         netns: &File,
+        kept: Vec<Listeners>,
     ) -> Result<(), GateError> {
-        let mut helper = Command::new(super::roles::OURSELVES);
-        helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
-        let sockets = listeners::open(helper, &gate.cgroups().proxy, netns.as_fd())?;
-        gate.serve_netns(sockets.netns_cookie, sockets.served)?;
-        self.gated.insert(gate.agent().clone(), Gated { gate, sockets, kind, client, damaged: false });
+        gate.set_networks(&self.networks)?;
+        let namespaces = Namespaces::open(&mut gate, netns, kept)?;
+        let watched = Watched::default();
+        let ears = self.listening.to(&gate, record.kind)?;
+        let agent = gate.agent().clone();
+        self.gated.insert(agent, Gated { gate, namespaces, record, client, watched, ears });
         Ok(())
     }
 
     fn remove(&mut self, agent: &AgentName) -> Result<(), GateError> {
         match self.gated.remove(agent) {
-            Some(gated) => gated.gate.detach()?,
-            None => Gate::clear(&self.instance, agent)?,
+            Some(Gated { gate, namespaces, record, ears, .. }) => {
+                self.listening.last_words(&gate, record.kind, ears);
+                for sockets in namespaces.sockets() {
+                    backstops::lower(&gate, sockets);
+                    kept::let_go(&self.instance, agent, sockets);
+                }
+                gate.detach()?;
+            }
+            None => self.clear(agent)?,
         }
         self.shut.remove(agent);
         self.forget(agent)
     }
 
+    /// Removes a gate of which nothing but its pins is known.
+    fn clear(&self, agent: &AgentName) -> Result<(), GateError> {
+        Gate::clear(&self.instance, agent)?;
+        backstops::lower_here(&self.instance, agent);
+        Ok(())
+    }
+
     /// Removes an agent's own cgroups and its record.
     fn forget(&self, agent: &AgentName) -> Result<(), GateError> {
         self.cgroups.remove(agent)?;
-        let path = self.record_path(agent);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(GateError::file("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn record_path(&self, agent: &AgentName) -> PathBuf {
-        self.records.join(format!("{agent}.json"))
+        self.records.remove(agent)
     }
 
     /// What was written about a gate; without it, what `shield run` would have made.
     fn record(&self, agent: &AgentName) -> Record {
-        let written = fs::read(self.record_path(agent)).ok();
-        let record = written.and_then(|text| serde_json::from_slice(&text).ok());
-        record.unwrap_or_else(|| Record { cgroup: self.cgroups.of(agent).agent, kind: AgentKind::Run })
-    }
-
-    fn write_record(&self, agent: &AgentName, record: &Record) -> Result<(), GateError> {
-        let path = self.record_path(agent);
-        let text = serde_json::to_vec(record).map_err(io::Error::other);
-        text.and_then(|text| fs::write(&path, text)).map_err(GateError::file("write", &path))
+        let cgroup = self.cgroups.of(agent).agent;
+        let unwritten = || Record { cgroup, kind: AgentKind::Run, home: None, owner: 0 };
+        self.records.read(agent).unwrap_or_else(unwritten)
     }
 }
 
-/// A gate that lost a hook holds nothing back: its agent is stopped, once, until somebody looks.
-fn stop_if_damaged(gated: &mut Gated) {
-    let Err(damage) = gated.gate.is_intact() else { return };
-    if matches!(damage, Broken::CgroupGone(_)) || std::mem::replace(&mut gated.damaged, true) {
-        return;
-    }
-    let (agent, place) = (gated.gate.agent(), &gated.gate.cgroups().agent);
-    tracing::error!(%agent, "the gate is damaged: {damage}");
-    stop(agent, place);
+/// The command that opens sockets where they have to be born.
+fn helper() -> Command {
+    let mut helper = Command::new(super::roles::OURSELVES);
+    helper.args(["role", RoleKind::Listeners.name()]).env_clear().current_dir("/");
+    helper
 }
 
-fn stop(agent: &AgentName, place: &Path) {
-    match cgroup::set_frozen(place, true) {
-        Ok(()) => tracing::error!(%agent, "every process of the agent is stopped"),
-        Err(error) => tracing::error!(%agent, "the agent could not be stopped: {error}"),
-    }
+fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Finding {
+    let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
+    let remedy = watch::remedy(agent, record.kind, &record.cgroup);
+    Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
 }
 
 /// The network namespace of a cgroup's processes, or ours when it has none.
@@ -373,15 +393,6 @@ fn caveats(place: &Path) -> Vec<String> {
             "{sockets} network sockets of processes already inside were made before the gate and pass by it: restart \
              those processes"
         ));
-    }
-    let namespace = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    let first = processes.first().and_then(namespace);
-    if processes.iter().filter_map(namespace).any(|netns| Some(netns) != first) {
-        caveats.push(
-            "processes inside are in several network namespaces; those outside the first one's are refused every \
-             connection"
-                .to_owned(),
-        );
     }
     caveats
 }

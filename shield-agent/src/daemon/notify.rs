@@ -1,10 +1,12 @@
 //! Telling whoever started the daemon that agents may attach: a line on standard error, and systemd's protocol.
 
 use std::ffi::OsStr;
-use std::io;
-use std::os::linux::net::SocketAddrExt as _;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 /// Agents may attach from now on.
 pub fn ready() {
@@ -17,25 +19,49 @@ pub fn stopping() {
     tell("STOPPING=1\n");
 }
 
-/// Tells systemd, when it listens. A failure is only worth a line: systemd's own time-out acts on it.
+/// Has the service manager keep sockets under a name, for the daemon after this one.
+pub fn keep(name: &str, sockets: &[BorrowedFd<'_>]) {
+    // Not to be dropped for an error that waits in one of them.
+    tell_with(&format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}\n"), sockets);
+}
+
+/// Has the service manager close what it keeps under a name.
+pub fn let_go(name: &str) {
+    tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}\n"));
+}
+
 fn tell(message: &str) {
+    tell_with(message, &[]);
+}
+
+/// Tells systemd, when it listens. A failure is only worth a line: systemd's own time-out acts on it.
+fn tell_with(message: &str, sockets: &[BorrowedFd<'_>]) {
     if let Some(address) = std::env::var_os("NOTIFY_SOCKET")
-        && let Err(error) = send(&address, message)
+        && let Err(error) = send(&address, message, sockets)
     {
         tracing::warn!("systemd could not be told {:?}: {error}", message.trim_end());
     }
 }
 
-fn send(address: &OsStr, message: &str) -> io::Result<()> {
+fn send(address: &OsStr, message: &str, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let address = match address.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(address)?,
+        Some(name) => UnixAddr::new_abstract(name)?,
+        None => UnixAddr::new(address)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    let descriptors: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let rights = if descriptors.is_empty() { &[] } else { &rights[..] };
+    let parts = [IoSlice::new(message.as_bytes())];
+    sendmsg(socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, Some(&address))?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -48,7 +74,7 @@ mod tests {
             (UnixDatagram::bind(&path).unwrap(), path.as_os_str()),
             (UnixDatagram::bind_addr(&abstract_name).unwrap(), OsStr::new(&name)),
         ] {
-            send(address, "READY=1\n").unwrap();
+            send(address, "READY=1\n", &[]).unwrap();
             let mut heard = [0; 16];
             let length = listener.recv(&mut heard).unwrap();
             assert_eq!(&heard[..length], b"READY=1\n");

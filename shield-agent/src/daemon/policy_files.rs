@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 use globset::Glob;
 
+use crate::flow::judge::Judge as _;
 use crate::flow::policy::Policy;
 use crate::ipc::worker::PolicyText;
+use crate::networks::Networks;
 use crate::yaml::Mistakes;
 
 /// Longest policy file, in bytes.
@@ -21,6 +23,7 @@ const MAX_FILE: u64 = 4 << 20;
 pub struct PolicyFiles {
     patterns: Vec<String>,
     seen: Vec<Fingerprint>,
+    networks: Networks,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +63,20 @@ impl PolicyFiles {
 
     /// The files the patterns name, not read yet.
     pub fn unread(patterns: &[String]) -> Self {
-        Self { patterns: patterns.to_vec(), seen: vec![] }
+        Self { patterns: patterns.to_vec(), seen: vec![], networks: Networks::default() }
     }
 
     /// Reads them again.
     pub fn read_again(&mut self) -> Result<PolicyText, PolicyFilesError> {
         let text = self.read_text()?;
-        Policy::compile(&text.files).map_err(PolicyFilesError::Mistakes)?;
+        let policy = Policy::compile(&text.files).map_err(PolicyFilesError::Mistakes)?;
+        self.networks = policy.networks().clone();
         Ok(text)
+    }
+
+    /// The networks of the last reading that made a policy.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     /// Reads them, whatever they say.

@@ -9,6 +9,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Gid;
 use rustls::pki_types::CertificateDer;
 
 use super::crew::CrewPlan;
@@ -81,8 +82,8 @@ impl Premises {
         let tls = config.console.tls.as_ref().map(read_tls).transpose()?;
         let console = TcpListener::bind(config.console.listen)
             .map_err(|error| PremisesError::Console(config.console.listen, error))?;
-        let control = bind(&config.run_dir.join(CONTROL_SOCKET))?;
-        let gate = bind(&config.run_dir.join(SOCKET))?;
+        let control = bind(&config.run_dir.join(CONTROL_SOCKET), None)?;
+        let gate = bind(&config.run_dir.join(SOCKET), users::group(&config.group)?)?;
         Ok((Self { config, folders, policy_files, policy, users, roots, tls, console, control, lock }, gate))
     }
 
@@ -108,7 +109,8 @@ impl Premises {
             ca_certificate: Vec::new(),
             upstream_roots: self.roots.iter().map(|root| root.to_vec()).collect(),
             connect_timeout: self.config.upstream.connect_timeout,
-            resolvers: resolvers::choose(&self.config.dns_upstream),
+            resolvers: resolvers::choose(&self.config.dns.upstream),
+            names: self.config.dns.limits.clone(),
             own_addresses: vec![self.config.console.listen],
             hold_wait: self.config.hold.wait,
             max_body: self.config.hold.max_body,
@@ -126,8 +128,8 @@ impl Premises {
     }
 }
 
-fn bind(path: &Path) -> Result<UnixListener, PremisesError> {
-    socket::bind(path).map_err(|error| PremisesError::Socket(path.to_owned(), error))
+fn bind(path: &Path, group: Option<Gid>) -> Result<UnixListener, PremisesError> {
+    socket::bind(path, group).map_err(|error| PremisesError::Socket(path.to_owned(), error))
 }
 
 fn read_tls(files: &TlsFiles) -> Result<TlsPem, PremisesError> {

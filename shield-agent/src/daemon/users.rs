@@ -4,7 +4,7 @@
 //! or a number that belongs to somebody.
 
 use nix::errno::Errno;
-use nix::unistd::{Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
 
 /// Names of the users a package makes: the worker's, the approver's, the signer's.
 pub const NAMES: [&str; 3] = ["shield-proxy", "shield-approver", "shield-signer"];
@@ -33,7 +33,7 @@ pub struct RoleUser {
 #[derive(Debug, thiserror::Error)]
 pub enum RoleUserError {
     /// The user database failed.
-    #[error("user {0:?} could not be looked up")]
+    #[error("user or group {0:?} could not be looked up")]
     Lookup(String, #[source] Errno),
     /// The fixed number is taken.
     #[error("user id {uid} belongs to {owner:?}: create a system user called {name:?} for shield")]
@@ -59,6 +59,18 @@ pub fn find() -> Result<RoleUsers, RoleUserError> {
     })
 }
 
+/// Id of the group whose members may start agents: by name or number; `None` when there is none by that name.
+pub fn group(name: &str) -> Result<Option<Gid>, RoleUserError> {
+    if let Ok(number) = name.parse() {
+        return Ok(Some(Gid::from_raw(number)));
+    }
+    let found = Group::from_name(name).map_err(|errno| RoleUserError::Lookup(name.to_owned(), errno))?;
+    if found.is_none() {
+        tracing::info!("there is no group {name}: only root may start agents");
+    }
+    Ok(found.map(|group| group.gid))
+}
+
 /// Whether the host has a user of that name.
 pub fn exists(name: &str) -> bool {
     User::from_name(name).is_ok_and(|user| user.is_some())
@@ -82,6 +94,13 @@ fn role_user(name: &'static str, fallback: u32) -> Result<RoleUser, RoleUserErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_found_by_name_or_number_and_may_be_missing() {
+        assert_eq!(group("root").unwrap(), Some(Gid::from_raw(0)));
+        assert_eq!(group("64123").unwrap(), Some(Gid::from_raw(64123)));
+        assert_eq!(group("no-such-group").unwrap(), None);
+    }
 
     #[test]
     fn a_missing_user_gets_a_free_number_and_never_somebody_elses() {

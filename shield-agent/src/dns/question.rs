@@ -1,13 +1,16 @@
 //! One question as an agent asked it: read strictly, written anew, and the answers we give ourselves. No I/O.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 use shield_common::limits::INTERNAL_ADDRESS;
 
 use super::INTERNAL_NAME;
+use crate::flow::http::host;
 
 /// Bytes of a DNS header.
 const HEADER: usize = 12;
@@ -17,13 +20,23 @@ const SMALLEST_PAYLOAD: u16 = 512;
 const PAYLOAD: u16 = 1232;
 /// How long clients may keep our own address, in seconds.
 const INTERNAL_TTL: u32 = 60;
+/// EDNS option that says why there is no other answer (RFC 8914), and its code for what policy does not let pass.
+const EXTENDED_ERROR: u16 = 15;
+const PROHIBITED: u16 = 18;
+/// Types whose names begin with those of services, such as `_https._tcp`.
+const OF_SERVICES: [RecordType; 5] =
+    [RecordType::SRV, RecordType::SVCB, RecordType::HTTPS, RecordType::TXT, RecordType::TLSA];
 
 /// A question worth forwarding.
 #[derive(Debug)]
 pub(super) struct Question {
     metadata: Metadata,
+    /// As it leaves: in lower case, for the case of letters can say something too.
     query: Query,
+    /// As the client spelled it, which some compare.
+    spelled: Query,
     edns: Option<Edns>,
+    name: Arc<str>,
 }
 
 /// Why a message is not forwarded.
@@ -62,34 +75,56 @@ impl Question {
         {
             return Err(refusal(&read.metadata, ResponseCode::Refused));
         }
-        Ok(Self { metadata: read.metadata, query, edns: read.edns })
+        let mut lower = query.clone();
+        lower.set_name(query.name().to_lowercase());
+        let name = lower.name().to_ascii();
+        let name = name.strip_suffix('.').unwrap_or(&name).into();
+        let (metadata, edns) = (read.metadata, read.edns);
+        Ok(Self { metadata, query: lower, spelled: query, edns, name })
     }
 
-    /// The question as it leaves the host, under an id of our own: name, type, and whether DNSSEC records are wanted.
+    /// The name that is asked for, in lower case and without the dot at its end.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What is asked of it.
+    pub(super) fn kind(&self) -> RecordType {
+        self.query.query_type()
+    }
+
+    /// What is asked, as it leaves.
+    pub(super) fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The host this is about, as policy names hosts; `None` when it is about none, such as names of other letters.
+    pub(super) fn host(&self) -> Option<String> {
+        let kind = self.kind();
+        if kind == RecordType::PTR {
+            let network = self.query.name().parse_arpa_name().ok()?;
+            let whole = network.prefix_len() == network.max_prefix_len();
+            return whole.then(|| network.addr().to_string());
+        }
+        let mut host = &*self.name;
+        while OF_SERVICES.contains(&kind)
+            && host.starts_with('_')
+            && let Some((_, rest)) = host.split_once('.')
+        {
+            host = rest;
+        }
+        host::canonical(host).ok()
+    }
+
+    /// The question as it leaves the host, under an id of our own: name and type.
     pub(super) fn forwarded(&self, id: u16) -> Option<Vec<u8>> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = self.metadata.recursion_desired;
-        message.metadata.checking_disabled = self.metadata.checking_disabled;
+        message.metadata.recursion_desired = true;
         message.add_query(self.query.clone());
-        if let Some(asked) = &self.edns {
-            let mut edns = Edns::new();
-            edns.set_max_payload(PAYLOAD).set_dnssec_ok(asked.flags().dnssec_ok);
-            message.set_edns(edns);
-        }
+        let mut edns = Edns::new();
+        edns.set_max_payload(PAYLOAD);
+        message.set_edns(edns);
         message.to_vec().ok()
-    }
-
-    /// The resolver's answer under the client's id, or `None` when it does not answer this question.
-    pub(super) fn accept(&self, id: u16, mut answer: Vec<u8>) -> Option<Vec<u8>> {
-        let mut decoder = BinDecoder::new(&answer);
-        let header = hickory_proto::op::Header::read(&mut decoder).ok()?;
-        let query = Query::read(&mut decoder).ok()?;
-        let ours = header.metadata.id == id
-            && header.metadata.message_type == MessageType::Response
-            && header.counts.queries == 1
-            && query == self.query;
-        answer[..2].copy_from_slice(&self.metadata.id.to_be_bytes());
-        ours.then_some(answer)
     }
 
     /// The answer for names under `shield.internal`, which no resolver is asked about.
@@ -104,7 +139,7 @@ impl Question {
             answer.metadata.response_code = ResponseCode::NXDomain;
         } else if self.query.query_type() == RecordType::A {
             let address = RData::A(rdata::A(Ipv4Addr::from(INTERNAL_ADDRESS)));
-            answer.add_answer(Record::from_rdata(self.query.name().clone(), INTERNAL_TTL, address));
+            answer.add_answer(Record::from_rdata(self.spelled.name().clone(), INTERNAL_TTL, address));
         }
         answer.to_vec().ok()
     }
@@ -112,6 +147,16 @@ impl Question {
     /// The answer when no resolver gave one.
     pub(super) fn failed(&self) -> Vec<u8> {
         self.reply(ResponseCode::ServFail).to_vec().unwrap_or_default()
+    }
+
+    /// The answer to what is not asked of anybody, with the reason for clients that read it.
+    pub(super) fn refused(&self, code: ResponseCode, why: &str) -> Vec<u8> {
+        let mut reply = self.reply(code);
+        if let Some(edns) = &mut reply.edns {
+            let why = [&PROHIBITED.to_be_bytes(), why.as_bytes()].concat();
+            edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, why));
+        }
+        reply.to_vec().unwrap_or_default()
     }
 
     /// The answer itself if the client can take it over UDP; else one that sends the client to TCP.
@@ -125,9 +170,10 @@ impl Question {
         cut.to_vec().unwrap_or_default()
     }
 
-    fn reply(&self, code: ResponseCode) -> Message {
+    /// An answer without records.
+    pub(super) fn reply(&self, code: ResponseCode) -> Message {
         let mut reply = reply(&self.metadata, code);
-        reply.add_query(self.query.clone());
+        reply.add_query(self.spelled.clone());
         if self.edns.is_some() {
             reply.set_edns(Edns::new());
         }

@@ -9,6 +9,11 @@ use shield_common::limits::INTERNAL_ADDRESS;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::dns::question::Refusal;
+use crate::flow::policy;
+
+mod hostile;
+mod judged;
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -38,12 +43,24 @@ async fn nothing_but_the_question_leaves_the_host() {
     edns.options_mut().insert(hickory_proto::rr::rdata::opt::EdnsOption::Unknown(65001, b"secret".to_vec()));
     asked.set_edns(edns);
     asked.metadata.authentic_data = true;
+    asked.metadata.checking_disabled = true;
     client.ask(&asked).await;
 
     let seen = resolver.seen().pop().unwrap();
     let edns = seen.edns.as_ref().unwrap();
-    assert!(edns.options().as_ref().is_empty() && edns.flags().dnssec_ok);
-    assert_eq!((edns.max_payload(), seen.queries), (1232, asked.queries));
+    assert!(edns.options().as_ref().is_empty() && !edns.flags().dnssec_ok);
+    assert_eq!((edns.max_payload(), &seen.queries), (1232, &asked.queries));
+    assert!(!seen.metadata.authentic_data && !seen.metadata.checking_disabled);
+
+    // Case and flags would be letters too: two spellings leave as one.
+    let mut spelled = question(1, "cRm.aCmE.iNtErNaL.", RecordType::A);
+    spelled.metadata.recursion_desired = false;
+    spelled.metadata.checking_disabled = true;
+    let answer = client.ask(&spelled).await;
+    assert_eq!(answer.queries[0].name().to_string(), "cRm.aCmE.iNtErNaL.", "the client sees its own");
+    let mut again = resolver.seen().pop().unwrap();
+    again.metadata.id = seen.metadata.id;
+    assert_eq!(again.to_vec().unwrap(), seen.to_vec().unwrap());
 }
 
 #[tokio::test]
@@ -149,9 +166,9 @@ async fn a_cut_answer_is_fetched_over_tcp_and_cut_again_for_a_client_without_roo
 #[tokio::test]
 async fn questions_over_tcp_are_answered_one_after_the_other() {
     let resolver = Resolver::start(Behaviour::LongOverTcp).await;
-    let forwarder = forwarder(&[resolver.address]);
+    let asker = asker(&[resolver.address], "");
     let (mut client, server) = tokio::io::duplex(1 << 16);
-    let served = tokio::spawn(async move { serve_tcp(server, &forwarder).await });
+    let served = tokio::spawn(async move { serve_tcp(server, &asker).await });
     for id in [4, 5] {
         let asked = question(id, "long.example.", RecordType::A).to_vec().unwrap();
         write_framed(&mut client, &asked).await.unwrap();
@@ -165,28 +182,33 @@ async fn questions_over_tcp_are_answered_one_after_the_other() {
 #[tokio::test]
 async fn when_too_many_are_under_way_the_next_fails_at_once() {
     let silent = Resolver::start(Behaviour::Silent).await;
-    let mut forwarder = forwarder(&[silent.address]);
-    forwarder.slots = Semaphore::new(0);
+    let asker = asker(&[silent.address], "").without_room();
     let asked = question(1, "a.example.", RecordType::A).to_vec().unwrap();
-    let answer = forwarder.answer(&asked, Transport::Udp).await.unwrap();
+    let answer = asker.answer(&asked, Transport::Udp).await.unwrap();
     assert_eq!(Message::from_vec(&answer).unwrap().metadata.response_code, ResponseCode::ServFail);
     assert_eq!(silent.seen(), []);
 }
 
 /// A client and the forwarder it asks.
 struct Client {
+    asker: Arc<Asker>,
     socket: UdpSocket,
     _serving: JoinSet<io::Error>,
 }
 
 impl Client {
     async fn over_udp(resolvers: &[SocketAddr]) -> Self {
+        Self::under(resolvers, "").await
+    }
+
+    async fn under(resolvers: &[SocketAddr], policy: &str) -> Self {
         let server = UdpSocket::bind(LOOPBACK).await.unwrap();
         let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
         socket.connect(server.local_addr().unwrap()).await.unwrap();
         let mut serving = JoinSet::new();
-        serving.spawn(serve_udp(server, Arc::new(forwarder(resolvers))));
-        Self { socket, _serving: serving }
+        let asker = Arc::new(asker(resolvers, policy));
+        serving.spawn(serve_udp(server, Arc::clone(&asker)));
+        Self { asker, socket, _serving: serving }
     }
 
     async fn ask(&self, message: &Message) -> Message {
@@ -201,8 +223,18 @@ impl Client {
     }
 }
 
-fn forwarder(resolvers: &[SocketAddr]) -> Forwarder {
-    Forwarder { try_timeout: Duration::from_millis(300), ..Forwarder::new(resolvers.to_vec()) }
+fn asker(resolvers: &[SocketAddr], policy: &str) -> Asker {
+    let text = format!("version: 1\n{policy}");
+    let compiled: Box<dyn Judge> = Box::new(policy::Policy::compile(&[("test".into(), text)]).unwrap());
+    let running: Policy = Arc::new(ArcSwapOption::from_pointee(compiled));
+    let forwarder = Forwarder {
+        resolvers: resolvers.to_vec(),
+        limits: Limits::default(),
+        policy: running,
+        try_timeout: Duration::from_millis(300),
+        slots: Semaphore::new(MAX_UNDER_WAY),
+    };
+    Asker::new("bot".parse().unwrap(), Arc::new(forwarder))
 }
 
 #[derive(Clone, Copy, PartialEq)]

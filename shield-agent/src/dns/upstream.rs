@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpStream, UdpSocket};
 
+use super::answer::{self, Answer, NoAnswer};
 use super::question::Question;
 use super::{read_framed, write_framed};
 
@@ -23,17 +24,17 @@ pub(super) async fn ask(
     resolver: SocketAddr,
     question: &Question,
     transport: Transport,
-) -> io::Result<Vec<u8>> {
-    if transport == Transport::Udp {
-        let answer = ask_udp(resolver, question).await?;
-        if !is_cut(&answer) {
-            return Ok(answer);
-        }
+) -> io::Result<Answer> {
+    if transport == Transport::Udp
+        && let Some(answer) = ask_udp(resolver, question).await?
+    {
+        return Ok(answer);
     }
     ask_tcp(resolver, question).await
 }
 
-async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Vec<u8>> {
+/// `None` when the answer was cut.
+async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Option<Answer>> {
     let any: SocketAddr = if resolver.is_ipv4() {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     } else {
@@ -46,28 +47,29 @@ async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Vec<u8
     let mut datagram = vec![0; MAX_DATAGRAM];
     loop {
         let length = socket.recv(&mut datagram).await?;
-        // Anything else on this socket is a guess or a stray: keep waiting for the answer.
-        if let Some(answer) = question.accept(id, datagram[..length].to_vec()) {
-            return Ok(answer);
+        match answer::read(question, id, &datagram[..length]) {
+            Ok(answer) => return Ok(Some(answer)),
+            // Anything else on this socket: keep waiting for the answer.
+            Err(NoAnswer::Stray) => {}
+            Err(NoAnswer::Cut) => return Ok(None),
+            Err(NoAnswer::Unusable(why)) => return Err(io::Error::other(why)),
         }
     }
 }
 
-async fn ask_tcp(resolver: SocketAddr, question: &Question) -> io::Result<Vec<u8>> {
+async fn ask_tcp(resolver: SocketAddr, question: &Question) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(resolver).await?;
     let (id, message) = fresh(question)?;
     write_framed(&mut stream, &message).await?;
-    let answer = read_framed(&mut stream).await?;
-    question.accept(id, answer).ok_or_else(|| io::Error::other("it answered another question"))
+    answer::read(question, id, &read_framed(&mut stream).await?).map_err(|why| match why {
+        NoAnswer::Stray => io::Error::other("it answered another question"),
+        NoAnswer::Cut => io::Error::other("it is cut though there is room"),
+        NoAnswer::Unusable(why) => io::Error::other(why),
+    })
 }
 
 fn fresh(question: &Question) -> io::Result<(u16, Vec<u8>)> {
     let id = rand::random();
     let message = question.forwarded(id).ok_or(io::ErrorKind::InvalidInput)?;
     Ok((id, message))
-}
-
-/// Whether the answer says that it does not hold everything (TC).
-fn is_cut(answer: &[u8]) -> bool {
-    answer.get(2).is_some_and(|flags| flags & 0x02 != 0)
 }

@@ -3,9 +3,8 @@
 //! Nothing here reads a byte the agent sent: identity comes from the gate whose listener accepted, the rest from the
 //! record the kernel filed with the socket. No record, no service.
 
-pub mod caller;
+pub mod callers;
 pub mod forbidden;
-pub mod programs;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -19,8 +18,8 @@ use tokio::net::TcpStream;
 
 use crate::flow::origin::{Caller, Destination};
 use crate::names::AgentName;
+use callers::Callers;
 use forbidden::{Forbidden, ForbiddenAddress};
-use programs::Programs;
 
 const DNS_PORT: u16 = 53;
 
@@ -60,7 +59,7 @@ impl Flow {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// A connection to serve.
-    Flow(Flow),
+    Flow(Box<Flow>),
     /// The launcher asks whether the gate works.
     Probe,
     /// DNS over TCP, whichever server was asked: our resolver answers.
@@ -84,7 +83,7 @@ pub enum NotServed {
 /// Identifies an accepted socket.
 pub async fn identify(
     gate: &Gate,
-    (forbidden, programs): (&Forbidden, &Programs),
+    (forbidden, callers): (&Forbidden, &Callers),
     socket: BorrowedFd<'_>,
 ) -> Result<Accepted, NotServed> {
     let record = gate.originals.lookup(socket).map_err(NotServed::Lookup)?.ok_or(NotServed::NoRecord)?;
@@ -96,8 +95,8 @@ pub async fn identify(
         return Ok(Accepted::Dns);
     }
     forbidden.check(original)?;
-    let caller = caller::describe(&record, programs).await;
-    Ok(Accepted::Flow(Flow { agent: gate.agent.clone(), caller, original }))
+    let caller = callers.of(&record).await;
+    Ok(Accepted::Flow(Box::new(Flow { agent: gate.agent.clone(), caller, original })))
 }
 
 /// Tells the launcher that its probe came through the gate of `agent`.
@@ -137,9 +136,9 @@ mod tests {
 
     async fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
         let gate = Gate { agent: "bot".parse().unwrap(), originals: Arc::new(Records(records)) };
-        let programs = Programs::new(tokio::sync::mpsc::unbounded_channel().0);
+        let callers = Callers::new(tokio::sync::mpsc::unbounded_channel().0);
         let socket = std::fs::File::open("/dev/null").unwrap();
-        identify(&gate, (&Forbidden::default(), &programs), socket.as_fd()).await
+        identify(&gate, (&Forbidden::default(), &callers), socket.as_fd()).await
     }
 
     #[tokio::test]

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::Action;
-use crate::flow::policy::verdict::{Judgement, Subject};
+use crate::flow::policy::verdict::{Judgement, NameAsked, Subject};
 use crate::names::{AgentName, Digest};
+use crate::networks::Networks;
 
 /// A compiled policy.
 pub trait Judge: Send + Sync {
@@ -16,8 +17,14 @@ pub trait Judge: Send + Sync {
     fn classify(&self, head: &RequestHead, body: Option<&[u8]>) -> Action;
     /// The verdict on a request.
     fn judge(&self, subject: &Subject<'_>) -> Judgement;
+    /// Whether a question about a host's name may leave: `deny` when no request to that host could pass or be held.
+    fn name(&self, asked: &NameAsked<'_>) -> Judgement;
+    /// The verdict on a question that is more than the configuration lets an agent ask, and why it is.
+    fn beyond_limits(&self, why: String) -> Judgement;
     /// The verdict on a connection that is neither TLS nor HTTP.
     fn opaque(&self, flow: &Flow) -> Judgement;
+    /// The networks that are denied or direct.
+    fn networks(&self) -> &Networks;
     /// Digest of the policy's text.
     fn digest(&self) -> Digest;
 }

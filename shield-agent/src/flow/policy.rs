@@ -13,6 +13,7 @@ pub mod inline;
 mod json;
 mod judge;
 mod matcher;
+mod names;
 mod path;
 mod read;
 mod rule;
@@ -28,6 +29,7 @@ use self::index::HostIndex;
 use self::inline::InlineTest;
 use self::rule::{Exception, Rule};
 use crate::names::{Digest, RuleId};
+use crate::networks::Networks;
 use crate::yaml::Mistakes;
 use verdict::Verdict;
 
@@ -37,6 +39,7 @@ pub struct Policy {
     mode: Mode,
     defaults: Defaults,
     known_hosts: Vec<HostPattern>,
+    networks: Networks,
     rules: Vec<Rule>,
     exceptions: BTreeMap<RuleId, Vec<Exception>>,
     index: HostIndex,

@@ -13,7 +13,8 @@ pub mod recorder;
 pub mod refuse;
 pub mod reply;
 pub mod via;
+pub mod websocket;
 
 pub use exchange::Exchange;
-pub use refuse::{refuse_connection, refuse_opaque, refuse_request};
+pub use refuse::{conclude, refuse_opaque, refuse_request};
 pub use via::{Spoken, Via};

@@ -1,38 +1,43 @@
 //! What every flow of a worker uses.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 
 use crate::dns;
+use crate::flow::accept::callers::Callers;
 use crate::flow::accept::forbidden::Forbidden;
-use crate::flow::accept::programs::Programs;
 use crate::flow::decrypt::Limits;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
-use crate::flow::judge::Judge;
 use crate::flow::review::approver::Approver;
+use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::{Upstream, trust};
 use crate::ipc::worker::WorkerConfig;
+use crate::names::AgentName;
+
+/// How often it is looked whether refused questions are to be recorded.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Services {
     /// The running policy; nothing passes while there is none.
-    pub policy: ArcSwapOption<Box<dyn Judge>>,
+    pub policy: dns::Policy,
     /// Certificates towards agents.
     pub leaves: Leaves,
     /// The journal, and the holds.
     pub approver: Arc<Approver>,
+    /// Connections that wait for an approved WebSocket.
+    pub websockets: Arc<Waiting>,
     /// The way out.
     pub upstream: Upstream,
-    /// Which programs processes run.
-    pub programs: Programs,
+    /// Who makes connections.
+    pub callers: Callers,
     /// Where nothing goes.
     pub forbidden: Arc<Forbidden>,
     /// The agents' resolver.
-    pub resolver: Arc<dns::Forwarder>,
+    pub resolver: Arc<dns::Resolver>,
     /// `hold.wait`.
     pub hold_wait: Duration,
     /// `hold.max_body`.
@@ -50,20 +55,24 @@ impl Services {
         config: WorkerConfig,
         approver: Arc<Approver>,
         signer: Signer,
-        programs: Programs,
+        callers: Callers,
     ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let forbidden = Arc::new(Forbidden::default());
         forbidden.add(&config.own_addresses);
         let tls = Arc::new(trust::client_config(&config.upstream_roots, Arc::clone(&provider))?);
+        let policy = dns::Policy::default();
+        let resolver = Arc::new(dns::Resolver::new(config.resolvers, config.names, Arc::clone(&policy)));
+        tokio::spawn(record_refused_names(Arc::clone(&resolver), Arc::clone(&approver)));
         Ok(Self {
-            policy: ArcSwapOption::empty(),
+            policy,
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
+            websockets: Arc::default(),
             upstream: Upstream::new(tls, Arc::clone(&forbidden), config.connect_timeout),
-            programs,
+            callers,
             forbidden,
-            resolver: Arc::new(dns::Forwarder::new(config.resolvers)),
+            resolver,
             hold_wait: config.hold_wait,
             max_body: config.max_body,
             limits: Limits::default(),
@@ -72,8 +81,23 @@ impl Services {
 }
 
 /// Answers an agent's DNS questions over TCP.
-pub async fn answer_dns(services: &Services, socket: TcpStream) {
-    if let Err(error) = dns::serve_tcp(socket, &services.resolver).await {
+pub async fn answer_dns(services: &Services, agent: &AgentName, socket: TcpStream) {
+    if let Err(error) = dns::serve_tcp(socket, &services.resolver.asker(agent)).await {
         tracing::debug!(%error, "a DNS connection ended early");
+    }
+}
+
+/// Records which names were refused, as long as the worker lives.
+async fn record_refused_names(resolver: Arc<dns::Resolver>, approver: Arc<Approver>) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        for record in resolver.due(Instant::now()) {
+            let (agent, parent, questions) = (record.agent.clone(), record.parent.clone(), record.questions);
+            tracing::info!(%agent, parent, questions, why = record.judgement.why, "names were refused");
+            // Nothing left this host: a journal that stands still does not change that.
+            if let Err(error) = approver.recorder.note_names(record).await {
+                tracing::warn!(%agent, parent, questions, %error, "a refusal could not be recorded");
+            }
+        }
     }
 }

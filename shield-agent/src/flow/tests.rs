@@ -3,7 +3,9 @@
 
 mod forwarding;
 mod holding;
+mod naming;
 mod opening;
 mod recording;
 mod shapes;
+mod websockets;
 mod world;

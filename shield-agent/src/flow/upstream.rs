@@ -10,6 +10,7 @@ pub mod dial;
 pub mod error;
 pub mod pool;
 pub mod trust;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -73,6 +73,13 @@ pub enum ToApprover {
         /// Which.
         hold: HoldId,
     },
+    /// Questions about names were refused. Counts in the same sequence as `Judged`.
+    NamesRefused {
+        /// Number of the record.
+        seq: u64,
+        /// The questions.
+        record: Box<NamesRefused>,
+    },
 }
 
 /// What the approver can say.
@@ -143,6 +150,23 @@ pub struct ExchangeRecord {
     pub judgement: Judgement,
     /// Digest of the canonical request, of its head only when the body streams.
     pub digest: Option<Digest>,
+}
+
+/// Questions about names that were refused for the same reason within a while, or would have been in `mode: observe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesRefused {
+    /// Who asked.
+    pub agent: AgentName,
+    /// The domain the names are below.
+    pub parent: String,
+    /// The first of the names.
+    pub name: String,
+    /// The type of record it was asked for.
+    pub kind: String,
+    /// How many questions.
+    pub questions: u64,
+    /// Why.
+    pub judgement: Judgement,
 }
 
 /// Method and URL.

@@ -76,7 +76,11 @@ async fn read_exact(
     Ok(())
 }
 
-fn read_some(socket: RawFd, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+pub(super) fn read_some(
+    socket: RawFd,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
     let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut into = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(socket, &mut into, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;

@@ -3,6 +3,7 @@
 //! What may be asked of the gates themselves. It has no word for decisions: those are the approver's, over its own
 //! socket.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
+use crate::finding::Finding;
 use crate::names::AgentName;
 
 /// File name of the socket in `run_dir`.
@@ -25,11 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GateRequest {
-    /// Make a fresh, empty, gated cgroup for `shield run`. It lives as long as this connection is open or a process
-    /// is inside.
-    PrepareRun {
+    /// Start a command as an agent in a fresh gated cgroup. After the answer the connection is a
+    /// [`Line`] to the launcher, which waits for [`Belongings`](super::launch::Belongings).
+    Run {
         /// Name of the agent.
         agent: AgentName,
+        /// User it runs as: the caller's own, unless root asks.
+        uid: u32,
+        /// Whether it gets a network namespace of its own.
+        strict: bool,
     },
     /// Gate a cgroup that exists.
     Attach {
@@ -85,6 +92,11 @@ pub enum GateReply {
         /// The act, the thing and the remedy.
         reason: String,
     },
+    /// Not for this caller.
+    Forbidden {
+        /// Who may.
+        reason: String,
+    },
 }
 
 /// What `shield run` needs to start an agent.
@@ -127,6 +139,10 @@ pub struct AgentEntry {
     pub processes: usize,
     /// Whether its processes are stopped.
     pub frozen: bool,
+    /// How often its hooks refused something since it is gated, by reason; without those that never happened.
+    pub refusals: BTreeMap<String, u64>,
+    /// What is known to be wrong with its protection.
+    pub findings: Vec<Finding>,
 }
 
 /// Where an agent's cgroup comes from.
@@ -146,8 +162,14 @@ pub enum AskError {
     #[error("the daemon is not reachable at {}: start it with `shield daemon`", .0.display())]
     NotReachable(PathBuf, #[source] io::Error),
     /// The socket exists but is not for us.
-    #[error("the daemon's socket {} is root's: run this command as root", .0.display())]
+    #[error(
+        "the daemon's socket {} is for root and the members of its group: `sudo usermod -aG shield $USER`, then log in again",
+        .0.display()
+    )]
     NotPermitted(PathBuf, #[source] io::Error),
+    /// The question is not for us.
+    #[error("{0}")]
+    Forbidden(String),
     /// The connection broke or stayed silent.
     #[error("the daemon stopped answering")]
     Broken(#[source] io::Error),
@@ -191,16 +213,28 @@ impl GateClient {
     pub fn ask(&mut self, request: &GateRequest) -> Result<GateReply, AskError> {
         let mut line = serde_json::to_vec(request).map_err(AskError::Malformed)?;
         line.push(b'\n');
-        self.stream.get_mut().write_all(&line).map_err(AskError::Broken)?;
+        // Whoever does not want our question may have said why before it hung up.
+        let written = self.stream.get_mut().write_all(&line);
         line.clear();
         self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(AskError::Broken)?;
         if line.is_empty() {
-            return Err(AskError::Broken(io::ErrorKind::UnexpectedEof.into()));
+            let cut = || io::ErrorKind::UnexpectedEof.into();
+            return Err(AskError::Broken(written.err().unwrap_or_else(cut)));
         }
         match serde_json::from_slice(&line).map_err(AskError::Malformed)? {
             GateReply::Refused { reason } => Err(AskError::Refused(reason)),
+            GateReply::Forbidden { reason } => Err(AskError::Forbidden(reason)),
             reply => Ok(reply),
         }
+    }
+}
+
+impl GateClient {
+    /// What the connection is after [`GateReply::Prepared`].
+    pub fn into_line(self) -> io::Result<Line> {
+        let stream = self.stream.into_inner();
+        stream.set_read_timeout(None)?;
+        Line::new(stream)
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::finding::Finding;
+use crate::ipc::attempt::Attempt;
 use crate::ipc::worker::PolicyText;
 use crate::names::AgentName;
 
@@ -102,6 +104,27 @@ pub enum ToApproverRole {
         agent: AgentName,
         /// Whether its processes are stopped now, or why that could not be changed.
         result: Result<bool, String>,
+    },
+    /// What the hooks of an agent's gate redirected and refused.
+    Attempts {
+        /// Whose.
+        agent: AgentName,
+        /// In the order they happened.
+        attempts: Vec<Attempt>,
+    },
+    /// How often each thing happened since the agent was gated; said when something changed.
+    Counters {
+        /// Which agent.
+        agent: AgentName,
+        /// In the order of `Reason::ALL`.
+        counts: Vec<u64>,
+    },
+    /// Something was found about an agent's protection, or the host's.
+    Finding {
+        /// What.
+        finding: Finding,
+        /// Whether the agent's processes are stopped.
+        stopped: bool,
     },
     /// Write what is not yet durable, then answer `Drained`.
     Drain,

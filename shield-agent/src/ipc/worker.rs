@@ -1,10 +1,14 @@
 //! Supervisor ⇄ worker: what to serve, and how far it got.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dns::limits::Limits;
+use crate::flow::origin::Ancestor;
 use crate::names::AgentName;
 
 /// From the supervisor to the worker. File descriptors travel with `AddGate`, in the order its fields name them.
@@ -14,11 +18,13 @@ pub enum ToWorker {
     Configure(Box<WorkerConfig>),
     /// Policy files as read, already checked by the supervisor. Replaces the running policy as a whole.
     Policy(PolicyText),
-    /// Serve an agent. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
+    /// Serve an agent in a network namespace, beside those it is served in. Descriptors: its TCP listeners, then its UDP DNS sockets, then the socket-storage map
     /// (opened read-only) to look originals up in.
     AddGate {
         /// The agent these sockets belong to: identity comes from here.
         agent: AgentName,
+        /// Cookie of the namespace; sockets that served it before are closed.
+        netns: u64,
         /// Number of TCP listener descriptors.
         listeners: u8,
         /// Number of UDP socket descriptors for DNS.
@@ -29,18 +35,46 @@ pub enum ToWorker {
         /// Which.
         agent: AgentName,
     },
-    /// Answer to `FromWorker::WhichProgram`.
-    Program {
+    /// Stop serving an agent in one network namespace and close its sockets there.
+    RemoveNamespace {
+        /// Which.
+        agent: AgentName,
+        /// Cookie of the namespace.
+        netns: u64,
+    },
+    /// Answer to `FromWorker::WhichCaller`.
+    Caller {
         /// Which question.
         ask: u64,
-        /// Path of the program; empty when the process is gone.
-        path: Vec<u8>,
+        /// What is known of the process.
+        facts: Box<CallerFacts>,
     },
     /// Stop accepting, finish what is under way, then answer `Drained`.
     Drain {
         /// How long exchanges under way may take.
         within: Duration,
     },
+}
+
+/// What the supervisor read of a process; empty where it could not be told. Never of another process than was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerFacts {
+    /// Path of the executable.
+    pub exe: String,
+    /// Arguments.
+    pub cmdline: Vec<String>,
+    /// When it began.
+    pub start_time: Option<Timestamp>,
+    /// Its working directory.
+    pub cwd: String,
+    /// Its parent, the parent of that, and so on.
+    pub ancestry: Arc<[Ancestor]>,
+    /// Id of the container it is in.
+    pub container: Option<String>,
+    /// The systemd unit it is in.
+    pub unit: Option<String>,
+    /// Whether it was gone when it was looked for.
+    pub exited: bool,
 }
 
 /// Everything the worker needs from disk, because it opens no file.
@@ -54,6 +88,8 @@ pub struct WorkerConfig {
     pub connect_timeout: Duration,
     /// Resolvers DNS questions are forwarded to.
     pub resolvers: Vec<SocketAddr>,
+    /// Which of them, and how many.
+    pub names: Limits,
     /// Addresses nothing may be forwarded to: our console, metrics and listeners.
     pub own_addresses: Vec<SocketAddr>,
     /// `hold.wait`.
@@ -84,12 +120,16 @@ pub enum FromWorker {
         /// Why, for the operator.
         reason: String,
     },
-    /// Which program does this process run? For display and rules about programs.
-    WhichProgram {
+    /// Which process made this connection? For display and rules about programs. As the kernel recorded it.
+    WhichCaller {
         /// Number of the question; the answer carries it.
         ask: u64,
-        /// Process id, as the kernel recorded it with a connection.
+        /// Process id.
         pid: u32,
+        /// `CLOCK_MONOTONIC` nanoseconds of the connection.
+        connected_at_ns: u64,
+        /// Id of the cgroup the process was in.
+        cgroup_id: u64,
     },
     /// Nothing is under way any more.
     Drained,

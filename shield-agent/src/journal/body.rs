@@ -1,17 +1,27 @@
 //! What each kind of record says. Fields are in the order of these types, and nothing here contains a secret.
 
+use std::net::IpAddr;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shield_common::event::Reason;
 
 use crate::approval::view::{Decision, HoldState};
+use crate::finding::Severity;
 use crate::flow::inspect::action::Action;
 use crate::flow::origin::{Caller, Destination};
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::attempt::by_name;
 use crate::names::{Digest, ExchangeId, HoldId, RuleId};
 
 /// An exchange was judged by rule: `exchange.judged`.
 pub const JUDGED: &str = "exchange.judged";
 /// How an allowed exchange ended: `exchange.finished`.
 pub const FINISHED: &str = "exchange.finished";
+/// Questions about names were refused: `names.refused`.
+pub const NAMES_REFUSED: &str = "names.refused";
+/// Questions about names passed that would be refused without `mode: observe`: `names.observed`.
+pub const NAMES_OBSERVED: &str = "names.observed";
 /// A request was held: `hold.created`.
 pub const HELD: &str = "hold.created";
 /// The agent asked again: `hold.asked`.
@@ -28,10 +38,14 @@ pub const OVER: &str = "hold.finished";
 pub const ATTACHED: &str = "agent.attached";
 /// An agent's gate was removed: `agent.detached`.
 pub const DETACHED: &str = "agent.detached";
+/// The kernel refused what an agent tried: `agent.refused`.
+pub const REFUSED: &str = "agent.refused";
 /// An agent's processes were stopped: `agent.frozen`.
 pub const FROZEN: &str = "agent.frozen";
 /// An agent's processes continue: `agent.thawed`.
 pub const THAWED: &str = "agent.thawed";
+/// Something was found about an agent's protection, or the host's: `finding.raised`.
+pub const FOUND: &str = "finding.raised";
 /// A policy came into force: `policy.loaded`.
 pub const POLICY: &str = "policy.loaded";
 
@@ -79,6 +93,29 @@ pub struct Finished {
     pub error: Option<String>,
 }
 
+/// Of [`NAMES_REFUSED`] and [`NAMES_OBSERVED`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesRefused {
+    /// All of it, for people.
+    pub summary: String,
+    /// The domain the names are below.
+    pub parent: String,
+    /// The first of them.
+    pub name: String,
+    /// The type of record it was asked for.
+    pub kind: String,
+    /// How many questions since the last record.
+    pub questions: u64,
+    /// The rule that decided; `None` when a default or a limit did.
+    pub rule: Option<RuleId>,
+    /// Why.
+    pub why: String,
+    /// What the policy would have said.
+    pub observed: Vec<(RuleId, Verdict)>,
+    /// Digest of the policy that judged.
+    pub policy: Digest,
+}
+
 /// Of [`DECIDED`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
@@ -123,6 +160,51 @@ pub struct Over {
 pub struct By {
     /// Who.
     pub by: String,
+}
+
+/// Of [`REFUSED`]: what was refused for one reason and, but for `together`, one destination within a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Why.
+    #[serde(with = "by_name")]
+    pub reason: Reason,
+    /// Where to; `null` when there was no address.
+    pub address: Option<IpAddr>,
+    /// The port; 0 when there was none.
+    pub port: u16,
+    /// Number of the protocol, as IP knows it; 0 when it is not known.
+    pub protocol: u16,
+    /// Kind of socket or number of the option, where the reason is about one.
+    pub what: u32,
+    /// Many destinations: too many to tell them apart.
+    pub together: bool,
+    /// How often.
+    pub times: u64,
+    /// When first.
+    pub first: Timestamp,
+    /// When last.
+    pub last: Timestamp,
+    /// The process that tried last; `null` when all there was is a packet.
+    pub pid: Option<u32>,
+    /// Its user id.
+    pub uid: Option<u32>,
+    /// Its name, chosen by itself.
+    pub comm: String,
+}
+
+/// Of [`FOUND`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What kind it is.
+    pub id: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+    /// Whether the agent's processes were stopped.
+    pub stopped: bool,
 }
 
 /// Of [`POLICY`].

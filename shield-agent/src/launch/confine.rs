@@ -7,7 +7,7 @@
 mod reach;
 pub(crate) mod syscalls;
 
-pub(super) use self::reach::Caveat;
+pub(crate) use self::reach::Caveat;
 
 /// Why an agent could not be confined.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::trust::Trusted;
-use super::user::AgentUser;
+use super::user::Account;
 
 /// Variables whose file replaces the program's roots.
 pub(super) const REPLACING: &[&str] = &[
@@ -40,22 +40,24 @@ const SYSTEM_ROOTS: &[(&str, &str)] = &[("NODE_USE_SYSTEM_CA", "1"), ("DENO_TLS_
 
 const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
-/// The command's environment: ours over the caller's, the user's explicit wishes over both.
+/// The command's environment: ours over the caller's, explicit wishes over both. With an account it is that user's.
 pub(super) fn build(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
-    user: &AgentUser,
+    account: Option<&Account>,
     trusted: &Trusted,
     wishes: &[(String, String)],
 ) -> BTreeMap<OsString, OsString> {
     let mut env: BTreeMap<OsString, OsString> = inherited.into_iter().collect();
     env.remove(OsStr::new(ROOTS_DIRECTORY));
-    for sudo in ["SUDO_COMMAND", "SUDO_USER", "SUDO_UID", "SUDO_GID"] {
-        env.remove(OsStr::new(sudo));
+    if let Some(account) = account {
+        for sudo in ["SUDO_COMMAND", "SUDO_USER", "SUDO_UID", "SUDO_GID"] {
+            env.remove(OsStr::new(sudo));
+        }
+        env.insert("HOME".into(), account.home.clone().into());
+        env.insert("USER".into(), account.name.clone().into());
+        env.insert("LOGNAME".into(), account.name.clone().into());
     }
     let mut set = |name: &str, value: &OsStr| env.insert(name.into(), value.into());
-    set("HOME", user.home.as_os_str());
-    set("USER", user.name.as_ref());
-    set("LOGNAME", user.name.as_ref());
     REPLACING.iter().for_each(|name| drop(set(name, trusted.bundle.as_os_str())));
     ADDING.iter().for_each(|name| drop(set(name, trusted.ca.as_os_str())));
     SYSTEM_ROOTS.iter().for_each(|(name, value)| drop(set(name, value.as_ref())));
@@ -81,24 +83,21 @@ fn java_options(before: Option<&OsString>, store: &Path) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use nix::unistd::{Gid, Uid};
-
     use super::*;
-    use crate::privileges::Identity;
 
     fn built(inherited: &[(&str, &str)], wishes: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
-        let identity = Identity { uid: Uid::from_raw(1000), gid: Gid::from_raw(1000), groups: vec![] };
-        let user = AgentUser { identity, name: "ann".into(), home: "/home/ann".into() };
+        let account = Account { name: "ann".into(), home: "/home/ann".into() };
         let trusted = Trusted {
             bundle: "/run/shield/trust/bundle.pem".into(),
             ca: "/run/shield/trust/ca.pem".into(),
             java: Some("/run/shield/trust/java".into()),
+            nothing: "/run/shield/trust/nothing".into(),
         };
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let inherited = owned(inherited).into_iter().map(|(name, value)| (name.into(), value.into()));
-        build(inherited, &user, &trusted, &owned(wishes))
+        build(inherited, Some(&account), &trusted, &owned(wishes))
     }
 
     #[test]

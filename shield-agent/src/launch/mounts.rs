@@ -3,8 +3,9 @@
 //!
 //! It never changes a file of the host.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -42,11 +43,14 @@ pub(super) fn enter(
         cover(directory)?;
         read_only(directory)?;
     }
+    let cgroup = File::open(&prepared.cgroup).map_err(LaunchError::setup("opening", &prepared.cgroup))?;
+    let own = PathBuf::from(format!("/proc/self/fd/{}", cgroup.as_raw_fd()));
     for (kind, place) in mounted().map_err(LaunchError::setup("reading", "/proc/self/mounts"))? {
         match kind.as_str() {
             "bpf" => cover(&place).and_then(|()| read_only(&place))?,
             "cgroup2" => {
-                bind(&place, &place)?;
+                // Nothing above its own: a child can be born in any cgroup that can be opened, written to or not.
+                bind(&own, &place)?;
                 read_only(&place)?;
             }
             _ => {}
@@ -89,9 +93,9 @@ pub(super) fn cover(directory: &Path) -> Result<(), LaunchError> {
         .map_err(|errno| LaunchError::setup("hiding", directory)(errno.into()))
 }
 
-fn bind(what: &Path, place: &Path) -> Result<(), LaunchError> {
+pub(super) fn bind(what: &Path, place: &Path) -> Result<(), LaunchError> {
     mount(Some(what), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .map_err(|errno| LaunchError::setup("mounting our trust over", place)(errno.into()))
+        .map_err(|errno| LaunchError::setup("mounting over", place)(errno.into()))
 }
 
 fn read_only(place: &Path) -> Result<(), LaunchError> {

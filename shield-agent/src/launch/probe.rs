@@ -8,12 +8,16 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use shield_common::event::Reason;
 use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 
 use crate::names::AgentName;
 
 /// Discard, over UDP: a datagram nobody may send.
 const REFUSED_PORT: u16 = 9;
+
+/// What a proof adds to the counters of its gate.
+pub const COUNTED: [(Reason, u64); 3] = [(Reason::Datagram, 1), (Reason::SocketKind, 1), (Reason::Taken, 1)];
 
 /// How long the worker may take to greet.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,6 +31,14 @@ pub(super) fn prove(agent: &AgentName) -> Result<(), String> {
     other_protocols_are_refused()?;
     other_families_are_refused()?;
     connections_are_redirected(agent)
+}
+
+/// Proves that this network namespace has nothing but its loopback: no way out for anybody inside, whatever they are.
+pub(super) fn prove_isolated() -> Result<(), String> {
+    let devices = nix::net::if_::if_nameindex()
+        .map_err(|errno| format!("network devices cannot be listed: {errno}"))?;
+    let other = devices.iter().find(|device| device.name() != c"lo");
+    other.map_or(Ok(()), |device| Err(format!("its network namespace has a device {:?}", device.name())))
 }
 
 fn datagrams_are_refused() -> Result<(), String> {

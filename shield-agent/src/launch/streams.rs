@@ -1,10 +1,11 @@
-//! Standard streams that are sockets: a way past the gate, so the agent gets pipes instead.
+//! Standard streams: the agent gets the caller's files and pipes, a terminal of its own for a terminal, and a pipe for a
+//! socket, which would be a way past the gate.
 //!
 //! A socket keeps the cgroup it was made in, whoever uses it. A local one (systemd's journal, a supervisor) is relayed
-//! by the parent, which stays outside; a network one is refused.
+//! by the caller, which stays outside; a network one is refused, by the caller in words and by the launcher in any case.
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 
@@ -31,7 +32,7 @@ pub(super) struct Streams {
     pipes: Vec<(Stream, PipeReader, PipeWriter)>,
 }
 
-/// The parent's threads that copy what the agent writes.
+/// The caller's threads that copy what the agent writes.
 #[derive(Debug)]
 pub(super) struct Relays {
     outputs: Vec<JoinHandle<io::Result<()>>>,
@@ -53,20 +54,25 @@ impl Streams {
         Ok(Self { pipes })
     }
 
-    /// In the child: the pipes become its streams.
-    pub(super) fn install(&self) -> Result<(), LaunchError> {
-        for (stream, reader, writer) in &self.pipes {
-            let installed = match stream {
-                Stream::Input => nix::unistd::dup2_stdin(reader),
-                Stream::Output => nix::unistd::dup2_stdout(writer),
-                Stream::Error => nix::unistd::dup2_stderr(writer),
-            };
-            installed.map_err(|errno| LaunchError::setup("replacing", stream.name())(errno.into()))?;
-        }
-        Ok(())
+    /// What the agent gets: each stream's pipe, else `terminal` for what is one, else what we have.
+    pub(super) fn for_the_agent(&self, terminal: Option<&OwnedFd>) -> io::Result<[OwnedFd; 3]> {
+        let of = |stream: Stream| {
+            let pipe = self.pipes.iter().find(|(piped, ..)| *piped == stream);
+            match (pipe, stream.own()) {
+                (Some((Stream::Input, reader, _)), _) => reader.as_fd().try_clone_to_owned(),
+                (Some((.., writer)), _) => writer.as_fd().try_clone_to_owned(),
+                (None, Ok(own)) => match terminal.filter(|_| own.is_terminal()) {
+                    Some(terminal) => terminal.try_clone(),
+                    None => Ok(own),
+                },
+                // A closed stream stays empty.
+                (None, Err(_)) => File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from),
+            }
+        };
+        Ok([of(Stream::Input)?, of(Stream::Output)?, of(Stream::Error)?])
     }
 
-    /// In the parent, after the fork: copies between our streams and the agent's.
+    /// Once the agent has its ends: copies between our streams and the agent's.
     pub(super) fn relay(self) -> Result<Relays, LaunchError> {
         let failed = || LaunchError::setup("relaying", "standard streams");
         let (ended, agent_lives) = io::pipe().map_err(failed())?;
@@ -125,6 +131,22 @@ impl Stream {
             Kind::Network => Err(LaunchError::SocketStream(self.name())),
         }
     }
+}
+
+/// The launcher's look at what a caller sent: whatever it says, only what holds no way out becomes a stream.
+///
+/// No socket, no directory, through which the caller's view of the host could be walked, and nothing without a type,
+/// such as a ring of system calls.
+pub(super) fn accept(sent: Vec<OwnedFd>) -> Result<[OwnedFd; 3], LaunchError> {
+    let harmless = |stream: &OwnedFd| {
+        let kind = fstat(stream).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+        matches!(kind, Ok(SFlag::S_IFREG | SFlag::S_IFCHR | SFlag::S_IFIFO | SFlag::S_IFBLK))
+    };
+    let names = [Stream::Input, Stream::Output, Stream::Error].map(Stream::name);
+    if let Some((_, name)) = sent.iter().zip(names).find(|(stream, _)| !harmless(stream)) {
+        return Err(LaunchError::StrangeStream(name));
+    }
+    sent.try_into().map_err(|_| LaunchError::StrangeStream("one of three standard streams"))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -193,6 +215,20 @@ mod tests {
         assert_eq!(is_socket(local.as_fd()), Kind::Local);
         assert_eq!(is_socket(TcpListener::bind("127.0.0.1:0").unwrap().as_fd()), Kind::Network);
         assert_eq!(is_socket(File::open("/dev/null").unwrap().as_fd()), Kind::NoSocket);
+    }
+
+    #[test]
+    fn a_socket_a_directory_and_a_nameless_thing_never_become_an_agents_stream() {
+        let fine = || OwnedFd::from(File::open("/dev/null").unwrap());
+        assert!(accept(vec![fine(), fine(), fine()]).is_ok());
+        assert!(accept(vec![fine(), fine()]).is_err());
+        let counter = nix::sys::eventfd::EventFd::new().unwrap();
+        let strange: [OwnedFd; 3] =
+            [UnixStream::pair().unwrap().0.into(), File::open("/tmp").unwrap().into(), counter.into()];
+        for stream in strange {
+            let error = accept(vec![fine(), stream, fine()]).unwrap_err();
+            assert!(matches!(error, LaunchError::StrangeStream("standard output")), "{error}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Only certificates are ever copied: a variable that names a private file cannot leak it to the agent.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -35,24 +36,20 @@ pub(super) struct Trusted {
     pub(super) bundle: PathBuf,
     /// The Java trust store with our CA.
     pub(super) java: Option<PathBuf>,
+    /// An empty file: what the agent finds in the place of what it may not reach.
+    pub(super) nothing: PathBuf,
 }
 
 impl TrustContent {
-    /// Reads the daemon's files and folds in the roots named by `variable`, a look-up in the caller's environment.
-    pub(super) fn read(files: &TrustFiles, variable: impl Fn(&str) -> Option<PathBuf>) -> io::Result<Self> {
-        let mut bundle = fs::read_to_string(&files.bundle)?;
-        let mut seen = vec![files.bundle.clone(), files.ca.clone()];
-        let directory = variable(ROOTS_DIRECTORY).and_then(|directory| fs::read_dir(directory).ok());
-        let entries = directory.into_iter().flatten().flatten().map(|entry| entry.path());
-        for path in REPLACING.iter().chain(ADDING).filter_map(|name| variable(name)).chain(entries) {
-            if !seen.contains(&path) {
-                // A file that cannot be read gave its program no roots before either.
-                bundle.push_str(&certificates(&path).unwrap_or_default());
-                seen.push(path);
-            }
-        }
+    /// Reads the daemon's files.
+    pub(super) fn read(files: &TrustFiles) -> io::Result<Self> {
         let java = files.java.as_ref().map(fs::read).transpose()?;
-        Ok(Self { ca: fs::read(&files.ca)?, bundle: bundle.into_bytes(), java })
+        Ok(Self { ca: fs::read(&files.ca)?, bundle: fs::read(&files.bundle)?, java })
+    }
+
+    /// Adds the certificates of a text, and nothing else of it.
+    pub(super) fn add(&mut self, roots: &str) {
+        self.bundle.extend_from_slice(certificates_in(roots).as_bytes());
     }
 
     /// Writes the files into `directory`, which the agent can read.
@@ -65,14 +62,37 @@ impl TrustContent {
             ca: write("ca.pem", &self.ca)?,
             bundle: write("bundle.pem", &self.bundle)?,
             java: self.java.as_deref().map(|store| write("cacerts", store)).transpose()?,
+            nothing: write("nothing", &[])?,
         })
     }
 }
 
-/// The PEM certificates of a file, and nothing else of it.
+/// The certificates of the files that `variable`, a look-up in the caller's environment, names as roots. For the caller:
+/// files are read with its rights alone.
+pub(super) fn named_roots(variable: impl Fn(&str) -> Option<PathBuf>) -> String {
+    let directory = variable(ROOTS_DIRECTORY).and_then(|directory| fs::read_dir(directory).ok());
+    let entries = directory.into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = REPLACING.iter().chain(ADDING).filter_map(|name| variable(name)).chain(entries);
+    let files: BTreeSet<PathBuf> = named.collect();
+    let mut roots = String::new();
+    for path in files {
+        // A file that cannot be read gave its program no roots before either.
+        let found = certificates(&path).unwrap_or_default();
+        if roots.len() + found.len() <= MAX_ROOTS as usize {
+            roots.push_str(&found);
+        }
+    }
+    roots
+}
+
 fn certificates(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(MAX_ROOTS).read_to_string(&mut text)?;
+    Ok(certificates_in(&text))
+}
+
+/// The PEM certificates of a text, and nothing else of it.
+fn certificates_in(text: &str) -> String {
     let mut found = String::new();
     let mut inside = false;
     for line in text.lines().map(str::trim_end) {
@@ -83,7 +103,7 @@ fn certificates(path: &Path) -> io::Result<String> {
         }
         inside &= line != END;
     }
-    Ok(found)
+    found
 }
 
 #[cfg(test)]
@@ -105,8 +125,9 @@ mod tests {
             java: None,
         };
         let before = file("corp.pem", &format!("key: SECRET\n{}-----BEGIN PRIVATE KEY-----\n", pem("CORP")));
-        let content = TrustContent::read(&files, |name| (name == "SSL_CERT_FILE").then(|| before.clone()));
-        let bundle = String::from_utf8(content.unwrap().bundle).unwrap();
+        let mut content = TrustContent::read(&files).unwrap();
+        content.add(&named_roots(|name| (name == "SSL_CERT_FILE").then(|| before.clone())));
+        let bundle = String::from_utf8(content.bundle).unwrap();
         assert_eq!(bundle, pem("HOST") + &pem("OURS") + &pem("CORP"));
     }
 }

@@ -106,7 +106,13 @@ async fn obey(engine: &Engine, supervisor: &UnixStream) -> Result<bool, RoleEnd>
             }
             ToApproverRole::AgentAttached { agent } => engine.attached(&agent).await,
             ToApproverRole::AgentDetached { agent } => engine.detached(&agent).await,
+            ToApproverRole::Attempts { agent, attempts } => engine.attempted(&agent, attempts).await,
+            ToApproverRole::Counters { agent, counts } => {
+                engine.counted(&agent, &counts);
+                Ok(())
+            }
             ToApproverRole::Frozen { agent, result } => engine.frozen(&agent, result).await,
+            ToApproverRole::Finding { finding, stopped } => engine.found(finding, stopped).await,
             ToApproverRole::Drain => return Ok(true),
         };
         if let Err(error) = done {

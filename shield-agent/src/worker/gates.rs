@@ -66,8 +66,15 @@ fn into_udp(fd: OwnedFd) -> io::Result<UdpSocket> {
 pub(super) struct Gates {
     services: Arc<Services>,
     lanes: Arc<Lanes>,
-    served: HashMap<AgentName, Served>,
+    served: HashMap<AgentName, Agent>,
     under_way: TaskTracker,
+}
+
+/// One agent: its share of connections, and where it is served.
+struct Agent {
+    slots: Arc<Semaphore>,
+    /// By the cookie of the network namespace.
+    places: HashMap<u64, Served>,
 }
 
 struct Served {
@@ -86,25 +93,28 @@ impl Gates {
         &self.under_way
     }
 
-    /// Serves an agent; a gate it had before is closed.
+    /// Serves an agent in a network namespace; sockets it had there before are closed.
     pub(super) fn add(
         &mut self,
-        agent: AgentName,
+        (agent, netns): (AgentName, u64),
         sockets: Descriptors,
         open: fn(OwnedFd) -> Arc<dyn Originals>,
     ) -> io::Result<()> {
-        self.remove(&agent);
+        self.remove_namespace(&agent, netns);
         let addresses =
             sockets.listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         self.services.forbidden.add(&addresses);
         let stop = CancellationToken::new();
         let gate = Arc::new(Gate { agent: agent.clone(), originals: open(sockets.originals) });
-        let slots = Arc::new(Semaphore::new(FLOWS_PER_AGENT));
+        let served = self.served.entry(agent.clone()).or_insert_with(|| Agent {
+            slots: Arc::new(Semaphore::new(FLOWS_PER_AGENT)),
+            places: HashMap::new(),
+        });
         for listener in sockets.listeners {
             let accepting = Accepting {
                 listener,
                 gate: Arc::clone(&gate),
-                slots: Arc::clone(&slots),
+                slots: Arc::clone(&served.slots),
                 services: Arc::clone(&self.services),
                 lanes: Arc::clone(&self.lanes),
                 under_way: self.under_way.clone(),
@@ -113,24 +123,39 @@ impl Gates {
             self.under_way.spawn(accepting.run());
         }
         for socket in sockets.dns {
-            let answered = dns::serve_udp(socket, Arc::clone(&self.services.resolver));
+            let answered = dns::serve_udp(socket, self.services.resolver.asker(&agent));
             self.under_way.spawn(until_stopped(stop.clone(), agent.clone(), answered));
         }
-        self.served.insert(agent, Served { stop, addresses });
+        served.places.insert(netns, Served { stop, addresses });
         Ok(())
     }
 
     /// Stops serving an agent; requests under way end by themselves.
     pub(super) fn remove(&mut self, agent: &AgentName) {
-        if let Some(served) = self.served.remove(agent) {
-            served.stop.cancel();
-            self.services.forbidden.remove(&served.addresses);
+        for served in self.served.remove(agent).into_iter().flat_map(|agent| agent.places.into_values()) {
+            self.end(&served);
         }
+    }
+
+    /// Stops serving an agent in one network namespace.
+    pub(super) fn remove_namespace(&mut self, agent: &AgentName, netns: u64) {
+        if let Some(served) = self.served.get_mut(agent).and_then(|agent| agent.places.remove(&netns)) {
+            self.end(&served);
+        }
+    }
+
+    fn end(&self, served: &Served) {
+        served.stop.cancel();
+        self.services.forbidden.remove(&served.addresses);
+    }
+
+    fn stop_all(&self) {
+        self.served.values().flat_map(|agent| agent.places.values()).for_each(|served| served.stop.cancel());
     }
 
     /// Stops serving everybody and waits for what is under way, at most so long.
     pub(super) async fn drain(self, within: Duration) {
-        self.served.values().for_each(|served| served.stop.cancel());
+        self.stop_all();
         self.under_way.close();
         if timeout(within, self.under_way.wait()).await.is_err() {
             tracing::warn!(left = self.under_way.len(), "not everything under way ended in time");
@@ -140,7 +165,7 @@ impl Gates {
 
 impl Drop for Gates {
     fn drop(&mut self) {
-        self.served.values().for_each(|served| served.stop.cancel());
+        self.stop_all();
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::manager::ServiceManager;
 use crate::netns::Netns;
 use crate::wait;
 
@@ -46,20 +47,31 @@ pub struct Daemon {
     config: PathBuf,
     instance: String,
     supervisor: Child,
+    manager: Option<ServiceManager>,
 }
 
 impl Daemon {
     /// Starts a daemon inside `place` and waits until agents may attach.
-    pub(super) fn start(place: &Netns, config: &Path, instance: &str) -> Result<Self> {
-        let supervisor = start(place, config)?;
-        Ok(Self { config: config.to_owned(), instance: instance.to_owned(), supervisor })
+    pub(super) fn start(
+        place: &Netns,
+        config: &Path,
+        instance: &str,
+        manager: Option<ServiceManager>,
+    ) -> Result<Self> {
+        let supervisor = start(place, config, manager.as_ref())?;
+        Ok(Self { config: config.to_owned(), instance: instance.to_owned(), supervisor, manager })
     }
 
     /// Starts the daemon again after it died.
     pub(super) fn restart(&mut self, place: &Netns) -> Result<()> {
         self.supervisor.wait().context("cannot wait for the supervisor")?;
-        self.supervisor = start(place, &self.config)?;
+        self.supervisor = start(place, &self.config, self.manager.as_ref())?;
         Ok(())
+    }
+
+    /// How many descriptors the service manager keeps.
+    pub fn kept(&self) -> usize {
+        self.manager.as_ref().map_or(0, ServiceManager::kept)
     }
 
     /// Everything the daemon has written to stderr so far.
@@ -138,8 +150,12 @@ pub fn tool(name: &str) -> PathBuf {
     super::programs().unwrap_or_default().join(name)
 }
 
-fn start(place: &Netns, config: &Path) -> Result<Child> {
-    let mut command = place.command(tool("shield"));
+fn start(place: &Netns, config: &Path, manager: Option<&ServiceManager>) -> Result<Child> {
+    let shield = tool("shield");
+    let mut command = match manager {
+        Some(manager) => manager.command(place, &shield),
+        None => place.command(shield),
+    };
     command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
     // Ctrl-C at a terminal is for whoever made this deployment; the daemon is stopped in its turn.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -19,6 +19,8 @@ pub struct Settings {
     pub policy: String,
     /// Room for everything the daemon stores, as `mount` takes it; without limit when absent.
     pub state_size: Option<&'static str>,
+    /// Whether a service manager starts the daemon, and keeps what it asks it to keep.
+    pub managed: bool,
     /// Tells the deployments of one process apart: addresses and ports come from it.
     pub number: u32,
 }
@@ -46,6 +48,7 @@ impl Default for Settings {
             hold_wait: "30s".into(),
             policy: POLICY.into(),
             state_size: None,
+            managed: false,
             number,
         }
     }
@@ -72,6 +75,7 @@ impl Settings {
             r#"instance: {instance}
 state_dir: {state}
 run_dir: {run}
+group: "{group}"
 policies: ["{policy}"]
 store: {{ url: "sqlite://{state}/shield.db" }}
 console: {{ listen: "127.0.0.1:{console}", public_url: "http://localhost:{console}" }}
@@ -82,6 +86,7 @@ dns: {{ upstream: ["{resolver}:53"] }}
             instance = self.instance,
             state = place("state").display(),
             run = place("run").display(),
+            group = super::GROUP,
             policy = place("policy.yaml").display(),
             console = self.console_port(),
             roots = place("origin-ca.pem").display(),

@@ -227,7 +227,14 @@ pub(crate) fn answer(body: &'static str) -> StoredResponse {
 
 fn caller() -> Caller {
     let cmdline = ["cleanup.py", "--token", "s3cret-token-2"].map(str::to_owned).to_vec();
-    Caller { pid: 4242, uid: 1001, exe: "/usr/bin/python3".into(), comm: "python3".into(), cmdline }
+    Caller {
+        pid: 4242,
+        uid: 1001,
+        exe: "/usr/bin/python3".into(),
+        comm: "python3".into(),
+        cmdline,
+        ..Caller::default()
+    }
 }
 
 fn destination() -> Destination {

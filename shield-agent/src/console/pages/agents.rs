@@ -13,6 +13,7 @@ use crate::approval::listing::AgentView;
 use crate::console::app::App;
 use crate::console::auth::Visitor;
 use crate::console::problem::{Problem, for_people};
+use crate::finding::{Finding, Severity};
 use crate::names::AgentName;
 
 /// A form that carries nothing but its token.
@@ -25,6 +26,7 @@ pub(in crate::console) struct Brake {
 #[template(path = "agents.html")]
 pub(super) struct AgentsPage {
     frame: Frame,
+    host: Vec<Finding>,
     rows: Vec<Row>,
 }
 
@@ -40,7 +42,7 @@ pub(in crate::console) async fn agents(
 ) -> Result<Response, Problem> {
     let agents = app.engine.agents().await.map_err(for_people)?;
     let frame = Frame::new("Agents", "agents", &app, &reviewer);
-    Ok(rendered(&AgentsPage::new(frame, agents, Timestamp::now())))
+    Ok(rendered(&AgentsPage::new(frame, app.engine.host_findings(), agents, Timestamp::now())))
 }
 
 pub(in crate::console) async fn freeze(
@@ -76,13 +78,13 @@ async fn brake(
 }
 
 impl AgentsPage {
-    pub(super) fn new(frame: Frame, agents: Vec<AgentView>, now: Timestamp) -> Self {
+    pub(super) fn new(frame: Frame, host: Vec<Finding>, agents: Vec<AgentView>, now: Timestamp) -> Self {
         let moment = |at: Option<Timestamp>| at.map(|at| Moment::new(at, now));
         let row = |agent: AgentView| Row {
             since: moment(agent.attached_since),
             seen: moment(agent.last_seen),
             agent,
         };
-        Self { frame, rows: agents.into_iter().map(row).collect() }
+        Self { frame, host, rows: agents.into_iter().map(row).collect() }
     }
 }

@@ -57,6 +57,9 @@ pub(super) struct HoldPage {
     end: String,
     body_size: String,
     command: Folded,
+    started: Option<Moment>,
+    /// What stands where something about the process cannot be told.
+    unknown: &'static str,
     hold: HoldView,
 }
 
@@ -176,6 +179,8 @@ impl HoldPage {
             end,
             body_size: words::size(hold.request.body.size),
             command: fold_line(&command(&hold.caller.cmdline)),
+            started: hold.caller.start_time.map(|at| Moment::new(at, now)),
+            unknown: if hold.caller.exited { "it was gone already" } else { "cannot be told" },
             frame,
             hold,
         }

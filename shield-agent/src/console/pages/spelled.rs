@@ -6,27 +6,20 @@ use crate::approval::listing::ExchangeView;
 use crate::approval::view::{BodyInfo, DecisionView, HoldView, RequestView, ResultView};
 use crate::approval::visible::{block, line};
 use crate::flow::inspect::action::Action;
-use crate::flow::origin::{Caller, Destination};
+use crate::flow::origin::{Ancestor, Caller, Destination};
 use crate::names::RuleId;
 
 /// A hold to show.
 pub(super) fn hold(hold: HoldView) -> HoldView {
     let HoldView { rule, why, action, request, destination, caller, decision, result, .. } = hold;
     let Destination { ip, port, verified_name } = destination;
-    let Caller { pid, uid, exe, comm, cmdline } = caller;
     HoldView {
         rule: rule.map(|RuleId(id)| RuleId(line(&id))),
         why: line(&why),
         action: action_of(action),
         request: request_of(request),
         destination: Destination { ip, port, verified_name: verified_name.as_deref().map(line) },
-        caller: Caller {
-            pid,
-            uid,
-            exe: line(&exe),
-            comm: line(&comm),
-            cmdline: cmdline.iter().map(|argument| line(argument)).collect(),
-        },
+        caller: caller_of(caller),
         decision: decision.map(|DecisionView { decision, by, at, reason }| DecisionView {
             decision,
             by: line(&by),
@@ -56,6 +49,25 @@ pub(super) fn exchange(exchange: ExchangeView) -> ExchangeView {
         summary: line(&summary),
         error: error.as_deref().map(line),
         ..exchange
+    }
+}
+
+fn caller_of(caller: Caller) -> Caller {
+    let Caller { pid, uid, exe, comm, cmdline, start_time, cwd, ancestry, container, unit, exited } = caller;
+    let ancestor =
+        |Ancestor { pid, comm, exe }: &Ancestor| Ancestor { pid: *pid, comm: line(comm), exe: line(exe) };
+    Caller {
+        pid,
+        uid,
+        exe: line(&exe),
+        comm: line(&comm),
+        cmdline: cmdline.iter().map(|argument| line(argument)).collect(),
+        start_time,
+        cwd: line(&cwd),
+        ancestry: ancestry.iter().map(ancestor).collect(),
+        container: container.as_deref().map(line),
+        unit: unit.as_deref().map(line),
+        exited,
     }
 }
 

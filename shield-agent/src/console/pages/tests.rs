@@ -1,5 +1,6 @@
 //! Pages made of invented holds: what an agent writes is shown as text, and nothing a reviewer needs is missing.
 
+use super::agent::AgentPage;
 use super::agents::AgentsPage;
 use super::history::HistoryPage;
 use super::hold::{ConflictPage, HoldPage};
@@ -9,6 +10,7 @@ use crate::approval::listing::Page;
 use crate::approval::view::{BodyInfo, Decision, DecisionView, HoldState, HoldView};
 use crate::approval::visible;
 use crate::console::tests::samples::{self, hold};
+use crate::flow::origin::Ancestor;
 use crate::names::RuleId;
 
 /// Texts that try to become markup.
@@ -38,7 +40,10 @@ fn hold_page(hold: HoldView) -> String {
 fn every_page(hold: &HoldView) -> Vec<String> {
     let exchange = samples::exchange_of(hold);
     let history = Page { items: vec![exchange], next: Some("7".into()) };
+    let mut detail = samples::agent_detail();
+    detail.refused_lately[0].comm.clone_from(&hold.caller.comm);
     vec![
+        AgentPage::new(frame(), detail, samples::now()).render().unwrap(),
         hold_page(hold.clone()),
         QueuePage::new(frame(), vec![hold.clone()], None, Vec::new(), samples::now()).render().unwrap(),
         ConflictPage::new(frame(), "somebody already denied this hold".into(), hold.clone())
@@ -47,7 +52,9 @@ fn every_page(hold: &HoldView) -> Vec<String> {
         HistoryPage::new(frame(), Default::default(), samples::agents(), history, samples::now())
             .render()
             .unwrap(),
-        AgentsPage::new(frame(), samples::agents(), samples::now()).render().unwrap(),
+        AgentsPage::new(frame(), vec![samples::finding()], samples::agents(), samples::now())
+            .render()
+            .unwrap(),
     ]
 }
 
@@ -83,6 +90,9 @@ fn hostile(text: &str) -> HoldView {
     hold.request.body.text = Some(text.into());
     hold.destination.verified_name = Some(text.into());
     hold.caller.cmdline = vec![text.into()];
+    hold.caller.cwd = text.into();
+    hold.caller.ancestry = [Ancestor { pid: 1, comm: text.into(), exe: text.into() }].into();
+    (hold.caller.container, hold.caller.unit) = (Some(text.into()), Some(text.into()));
     hold.result.as_mut().unwrap().error = Some(text.into());
     hold
 }
@@ -133,6 +143,10 @@ fn a_hold_shows_all_that_its_json_has() {
         hold.caller.exe.clone(),
         hold.caller.pid.to_string(),
         hold.caller.uid.to_string(),
+        hold.caller.cwd.clone(),
+        hold.caller.ancestry[0].exe.clone(),
+        hold.caller.container.clone().unwrap(),
+        hold.caller.unit.clone().unwrap(),
         hold.destination.ip.to_string(),
         hold.destination.port.to_string(),
         "python3 cleanup.py &#39;two words&#39;".into(),
@@ -201,6 +215,21 @@ fn no_page_has_scripts_or_styles_in_it() {
         for script in page.match_indices("<script") {
             assert!(page[script.0..].starts_with("<script src=\"/assets/"));
         }
+    }
+}
+
+#[test]
+fn an_agents_page_says_what_was_refused_how_often_and_what_that_means() {
+    let page = AgentPage::new(frame(), samples::agent_detail(), samples::now()).render().unwrap();
+    for shown in [
+        "<b>41</b> <span>UDP other than names",
+        "Usually HTTP/3",
+        "203.0.113.7:443 UDP",
+        "python3, process 4242",
+        "40 times",
+        "<b>602</b> <span>Connections taken",
+    ] {
+        assert!(page.contains(shown), "{shown} is missing");
     }
 }
 

@@ -30,6 +30,8 @@ fn what_is_served_has_the_members_that_are_described() {
     let hold = serde_json::to_value(samples::decided(HoldState::Done)).unwrap();
     let exchange = serde_json::to_value(samples::exchange_of(&samples::hold())).unwrap();
     let agent = serde_json::to_value(&samples::agents()[0]).unwrap();
+    let detail = serde_json::to_value(samples::agent_detail()).unwrap();
+    let finding = serde_json::to_value(samples::finding()).unwrap();
     for (schema, value) in [
         ("Hold", &hold),
         ("Action", &hold["action"]),
@@ -37,10 +39,14 @@ fn what_is_served_has_the_members_that_are_described() {
         ("Body", &hold["request"]["body"]),
         ("Destination", &hold["destination"]),
         ("Caller", &hold["caller"]),
+        ("Ancestor", &hold["caller"]["ancestry"][0]),
         ("Decision", &hold["decision"]),
         ("Result", &hold["result"]),
         ("Exchange", &exchange),
         ("Agent", &agent),
+        ("AgentDetail", &detail),
+        ("Attempt", &detail["refused_lately"][0]),
+        ("Finding", &finding),
     ] {
         assert_eq!(names(&schemas[schema]["properties"]), names(value), "{schema}");
     }

@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use shield_common::event::Reason;
 
-use crate::approval::listing::{AgentView, ExchangeView};
+use crate::approval::listing::{AgentDetail, AgentView, ExchangeView};
 use crate::approval::view::{Decision, DecisionView, HoldState, HoldView, ResultView};
 use crate::console::auth::Reviewer;
+use crate::finding::{Finding, GATE_DAMAGED, Severity};
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::attempt::Attempt;
 use crate::names::{Digest, ExchangeId};
 
 /// When the samples are looked at.
@@ -45,7 +48,9 @@ pub(in crate::console) fn hold() -> HoldView {
         "destination": {"ip": "203.0.113.7", "port": 443, "verified_name": "crm.acme.internal"},
         "caller": {
             "pid": 4242, "uid": 1001, "exe": "/usr/bin/python3", "comm": "python3",
-            "cmdline": ["python3", "cleanup.py", "two words"]
+            "cmdline": ["python3", "cleanup.py", "two words"],
+            "start_time": "2026-11-25T17:39:00Z", "cwd": "/srv/agent", "container": "c0ffee", "unit": "bot.service",
+            "ancestry": [{ "pid": 4200, "comm": "bash", "exe": "/bin/bash" }], "exited": false
         },
         "digest": Digest::of(b"sample"), "asked": 2, "caller_waiting": true, "decision": null, "result": null
     });
@@ -104,6 +109,43 @@ pub(in crate::console) fn agents() -> Vec<AgentView> {
         held: 7,
         denied: 2,
         last_seen: Some("2026-11-25T17:41:30Z".parse().unwrap()),
+        refused: 3,
+        refusals: [("datagram".to_owned(), 3)].into(),
+        findings: if frozen { vec![finding()] } else { Vec::new() },
     };
     vec![agent("deploy-bot", true, false, 2), agent("data-migrator", true, true, 0)]
+}
+
+/// An agent that was refused something.
+pub(in crate::console) fn agent_detail() -> AgentDetail {
+    let refused = Attempt {
+        at: now(),
+        reason: Reason::Datagram,
+        address: Some([203, 0, 113, 7].into()),
+        port: 443,
+        protocol: 17,
+        what: 0,
+        pid: Some(4242),
+        uid: Some(1001),
+        comm: "python3".into(),
+        times: 40,
+    };
+    AgentDetail {
+        agent: agents().remove(0),
+        counters: [("datagram".to_owned(), 41), ("taken".to_owned(), 602)].into(),
+        refused_lately: vec![refused],
+        redirected_lately: vec![],
+    }
+}
+
+pub(in crate::console) fn finding() -> Finding {
+    let agent = "data-migrator".parse().unwrap();
+    let what = "the gate is damaged: the pin of hook gate_connect4 is gone or cannot be opened";
+    Finding::of(
+        &agent,
+        GATE_DAMAGED,
+        Severity::Critical,
+        what.to_owned(),
+        "shield detach data-migrator".to_owned(),
+    )
 }

@@ -1,10 +1,15 @@
-//! Addresses nothing is ever forwarded to: our own, and the link-local services that hand out a host's credentials.
+//! Addresses nothing is ever forwarded to: our own, the services that hand out a host's credentials, and the networks
+//! policy denies.
 //!
-//! Asked when a flow is accepted and again before anything is dialled.
+//! Asked when a flow is accepted and again before anything is dialled: policy may have become stricter meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use shield_common::networks::Passage;
+
+use crate::networks::{self, Networks};
 
 /// The address refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,14 +21,12 @@ pub struct ForbiddenAddress {
     pub what: &'static str,
 }
 
-/// The list of our own addresses and the fixed ones.
+/// The list of our own addresses, and the networks of the policy in force.
 #[derive(Debug, Default)]
 pub struct Forbidden {
     own: ArcSwap<Vec<SocketAddr>>,
+    networks: ArcSwap<Networks>,
 }
-
-/// The metadata service of AWS over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 impl Forbidden {
     /// Adds addresses of ours.
@@ -31,24 +34,38 @@ impl Forbidden {
         self.own.rcu(|own| own.iter().chain(addresses).copied().collect::<Vec<_>>());
     }
 
-    /// Takes addresses of ours back that are no longer listened on.
+    /// Takes addresses of ours back that are no longer listened on, each as often as it was added.
     pub fn remove(&self, addresses: &[SocketAddr]) {
-        self.own.rcu(|own| own.iter().filter(|own| !addresses.contains(own)).copied().collect::<Vec<_>>());
+        self.own.rcu(|own| {
+            let mut own = own.to_vec();
+            for address in addresses {
+                if let Some(place) = own.iter().position(|own| own == address) {
+                    own.swap_remove(place);
+                }
+            }
+            own
+        });
+    }
+
+    /// Puts the networks of a policy into force.
+    pub fn set_networks(&self, networks: &Networks) {
+        self.networks.store(Arc::new(networks.clone()));
     }
 
     /// Whether something may be forwarded to `address` (in canonical form: no v4-mapped IPv6).
     pub fn check(&self, address: SocketAddr) -> Result<(), ForbiddenAddress> {
         let refuse = |what| Err(ForbiddenAddress { address, what });
-        match address.ip() {
+        let ip = networks::address(address.ip());
+        match self.networks.load().judge(address) {
             // The kernel takes the unspecified address for loopback: two spellings for our own.
-            ip if ip.is_unspecified() => refuse("not an address of a host"),
-            ip if ip.is_multicast() => refuse("a multicast address"),
-            IpAddr::V4(ip) if ip.is_link_local() => refuse("link-local, where metadata services are"),
-            IpAddr::V4(Ipv4Addr::BROADCAST) => refuse("a broadcast address"),
-            IpAddr::V6(METADATA_V6) => refuse("a metadata service"),
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => refuse("link-local, where metadata services are"),
-            _ if self.is_own(address) => refuse("an address of agent.shield itself"),
-            _ => Ok(()),
+            _ if ip.is_unspecified() => refuse("not an address of a host"),
+            _ if ip.is_for_many() => refuse("an address of many hosts or none"),
+            Passage::Reserved => refuse("link-local or a cloud's own, where metadata services are"),
+            Passage::Denied => refuse("in a network that policy denies"),
+            Passage::Gate | Passage::Direct if self.is_own(address) => {
+                refuse("an address of agent.shield itself")
+            }
+            Passage::Gate | Passage::Direct => Ok(()),
         }
     }
 
@@ -90,6 +107,7 @@ mod tests {
             "[fe80::1]:80",
             "224.0.0.1:80",
             "255.255.255.255:80",
+            "[64:ff9b::a9fe:a9fe]:80",
         ];
         for address in refused {
             assert!(forbidden.check(address.parse().unwrap()).is_err(), "{address}");
@@ -99,5 +117,23 @@ mod tests {
         }
         forbidden.remove(&["127.0.0.1:7443".parse().unwrap()]);
         assert_eq!(forbidden.check("127.0.0.1:7443".parse().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn networks_that_policy_denies_are_refused_and_two_agents_may_share_an_address() {
+        let forbidden = Forbidden::default();
+        let deny = vec![crate::networks::Network::parse("10.0.0.0/8").unwrap()];
+        let address: SocketAddr = "10.1.2.3:443".parse().unwrap();
+        assert_eq!(forbidden.check(address), Ok(()));
+        forbidden.set_networks(&Networks { deny, direct: vec![] });
+        assert!(forbidden.check(address).is_err());
+
+        let shared: SocketAddr = "127.0.0.1:40001".parse().unwrap();
+        forbidden.add(&[shared]);
+        forbidden.add(&[shared]);
+        forbidden.remove(&[shared]);
+        assert!(forbidden.check(shared).is_err(), "still the other one's");
+        forbidden.remove(&[shared]);
+        assert_eq!(forbidden.check(shared), Ok(()));
     }
 }

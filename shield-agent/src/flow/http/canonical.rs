@@ -61,7 +61,8 @@ pub struct RequestHead {
     pub method: String,
     /// Path and query exactly as they will be sent; starts with `/` (or is `*`).
     pub target: String,
-    /// End-to-end header fields in order, without `host` and without anything hop-by-hop or about framing.
+    /// End-to-end header fields in order, without `host` and without anything hop-by-hop or about framing; last, `upgrade:
+    /// websocket` when that is what it asks for.
     pub headers: Vec<Header>,
 }
 
@@ -85,6 +86,11 @@ impl RequestHead {
     /// The query without its `?`; empty when there is none.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Whether it asks to go on as a WebSocket: the only field of a connection that is part of a request.
+    pub fn opens_websocket(&self) -> bool {
+        self.headers.iter().any(|header| header.name == "upgrade")
     }
 
     /// All values of a field, by lower-case name.
@@ -112,6 +118,7 @@ pub const VOLATILE_HEADERS: &[&str] = &[
     "baggage",
     "date",
     "prefer",
+    "sec-websocket-key",
     "traceparent",
     "tracestate",
     "user-agent",

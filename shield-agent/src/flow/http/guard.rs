@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Head ──clear──► Body(n) ─────────────► Head
-//!   │    └──────► Chunks ──last chunk──► Head
+//!   │    ├──────► Chunks ──last chunk──► Head
+//!   │    └──────► Offered: nothing more is handed on; what was read beyond the head is given back at the end
 //!   └─unclear─► refused: nothing more is handed on, the reader sees the end of the stream
 //! ```
 //! Everything that was read at once is checked before any of it is handed on, so a message that arrives whole and
@@ -47,9 +48,15 @@ pub struct Refused {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Head { scanned: usize },
-    Body { left: u64 },
+    Head {
+        scanned: usize,
+    },
+    Body {
+        left: u64,
+    },
     Chunks(Chunk),
+    /// The head offered another protocol: what follows is for whoever accepts it.
+    Offered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +80,15 @@ impl<S> Guard<S> {
         Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, refused: None }
     }
 
-    /// The stream itself, and why reading stopped if it was refused.
-    pub fn into_parts(self) -> (S, Option<Refused>) {
-        (self.stream, self.refused)
+    /// The stream itself, what was read of it and not handed on, and why reading stopped if it was refused. Of a refused
+    /// message nothing is given back, but of a connection that is not HTTP everything.
+    pub fn into_parts(self) -> (S, BytesMut, Option<Refused>) {
+        (self.stream, self.buffer, self.refused)
     }
 
     /// Checks what was added to the buffer since `checked`.
     fn check(&mut self) -> Result<(), Unclear> {
-        while self.checked < self.buffer.len() {
+        while self.checked < self.buffer.len() && self.state != State::Offered {
             let rest = &self.buffer[self.checked..];
             let (state, used) = match self.state {
                 State::Head { scanned } => match end_of_head(rest, scanned, self.first)? {
@@ -89,8 +97,15 @@ impl<S> Guard<S> {
                         return Ok(());
                     }
                     Some(end) => {
+                        let framing = head::check(&rest[..end]).map_err(|why| match why {
+                            // A connection that spoke HTTP is not something else later.
+                            Unclear::NotHttp if !self.first => {
+                                Unclear::Ambiguous("a request line is malformed")
+                            }
+                            why => why,
+                        })?;
                         self.first = false;
-                        (after_head(head::check(&rest[..end])?), end)
+                        (after_head(framing), end)
                     }
                 },
                 State::Body { left } => {
@@ -98,6 +113,7 @@ impl<S> Guard<S> {
                     (if left == used { HEAD } else { State::Body { left: left - used } }, used as usize)
                 }
                 State::Chunks(chunk) => after_chunk_bytes(chunk, rest)?,
+                State::Offered => return Ok(()),
             };
             (self.state, self.checked) = (state, self.checked + used);
         }
@@ -105,8 +121,10 @@ impl<S> Guard<S> {
     }
 
     fn refuse(&mut self, why: Unclear) {
+        if why != Unclear::NotHttp {
+            self.buffer.clear();
+        }
         self.refused = Some(Refused { why, under_way: self.open });
-        self.buffer.clear();
         self.checked = 0;
     }
 }
@@ -137,6 +155,7 @@ fn after_head(framing: Framing) -> State {
         Framing::Length(0) => HEAD,
         Framing::Length(left) => State::Body { left },
         Framing::Chunked => CHUNKS,
+        Framing::Upgrade => State::Offered,
     }
 }
 
@@ -194,12 +213,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             if let State::Body { left } = this.state {
                 return this.poll_read_body(cx, out, left);
             }
+            // A client that sends on before it is answered is read so far, to notice when it leaves.
+            if this.state == State::Offered && this.buffer.len() >= READ_SIZE {
+                return Poll::Pending;
+            }
             this.buffer.reserve(READ_SIZE);
             if ready!(tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer))? == 0 {
                 return Poll::Ready(Ok(()));
             }
             match this.check() {
-                Ok(()) => this.open = !matches!(this.state, State::Head { .. }),
+                Ok(()) => this.open = !matches!(this.state, State::Head { .. } | State::Offered),
                 Err(why) => this.refuse(why),
             }
         }
@@ -270,7 +293,7 @@ mod tests {
         let mut guard = Guard::new(receiver);
         let mut passed = Vec::new();
         guard.read_to_end(&mut passed).await.unwrap();
-        let (stream, refused) = guard.into_parts();
+        let (stream, _, refused) = guard.into_parts();
         drop(stream);
         writer.await.unwrap();
         (passed, refused)
@@ -285,6 +308,32 @@ mod tests {
         for step in [1, 2, 3, 7, 64, 4096] {
             assert_eq!(through(pipeline, step).await, (pipeline.to_vec(), None), "cut into {step}");
         }
+    }
+
+    #[tokio::test]
+    async fn behind_an_offer_of_another_protocol_nothing_is_handed_on_and_nothing_lost() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
+        let sent = format!("{head}GET /smuggled HTTP/1.1\r\n");
+        for step in [1, 7, 4096] {
+            let (mut sender, receiver) = tokio::io::duplex(step);
+            let bytes = sent.clone().into_bytes();
+            let writer = tokio::spawn(async move { sender.write_all(&bytes).await });
+            let mut guard = Guard::new(receiver);
+            let mut passed = Vec::new();
+            guard.read_to_end(&mut passed).await.unwrap();
+            writer.await.unwrap().unwrap();
+            let (_, rest, refused) = guard.into_parts();
+            assert_eq!(String::from_utf8(passed).unwrap(), head, "cut into {step}");
+            assert_eq!((&rest[..], refused), (&sent.as_bytes()[head.len()..], None));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http_is_given_back_whole() {
+        let mut guard = Guard::new(&b"SSH-2.0-x\r\nmore"[..]);
+        assert_eq!(guard.read(&mut [0; 9]).await.unwrap(), 0);
+        let (_, rest, refused) = guard.into_parts();
+        assert_eq!((&rest[..], refused.unwrap().why), (&b"SSH-2.0-x\r\nmore"[..], Unclear::NotHttp));
     }
 
     #[tokio::test]

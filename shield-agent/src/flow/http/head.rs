@@ -3,6 +3,7 @@
 //! Nothing is repaired. The parser behind this one accepts bare line feeds, drops one of two lengths and skips empty
 //! lines; programs further on may not, so those messages end here.
 
+use super::parse::CONNECT_HINT;
 use super::unclear::Unclear;
 
 /// What follows a head.
@@ -12,6 +13,8 @@ pub enum Framing {
     Length(u64),
     /// A body in chunks.
     Chunked,
+    /// No body, and an offer to go on in another protocol: what follows belongs to whatever is agreed on.
+    Upgrade,
 }
 
 /// Longest method: longer first words are not HTTP.
@@ -19,6 +22,12 @@ const MAX_METHOD: usize = 32;
 
 /// Names whose underscored spelling some servers take for the real field.
 const FRAMING_LOOKALIKES: [&[u8]; 2] = [b"content_length", b"transfer_encoding"];
+
+/// Whether the value of an `Upgrade` field offers something that has to be decided. An offer of h2c may be ignored, and
+/// clients go on in HTTP/1.1.
+pub fn is_offer(upgrade: &[u8]) -> bool {
+    upgrade.split(|&c| c == b',').any(|name| !name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
 
 /// Whether the first bytes of a connection are, or can still become, an HTTP request line.
 pub fn may_be_http(start: &[u8]) -> bool {
@@ -93,9 +102,9 @@ fn check_request_line(line: &[u8]) -> Result<Version, Unclear> {
         return Err(Unclear::Ambiguous("the method is not a token"));
     }
     if method == b"CONNECT" {
-        return Err(Unclear::Unsupported("CONNECT does not pass; connect to the destination itself"));
+        return Err(Unclear::Unsupported(CONNECT_HINT));
     }
-    if target.is_empty() || !target.iter().all(|&c| c.is_ascii_graphic() && c != b'#') {
+    if target.is_empty() || !is_target(target) {
         return Err(Unclear::Ambiguous("the target holds a byte that must be percent-encoded"));
     }
     Ok(version)
@@ -107,6 +116,7 @@ struct Fields {
     hosts: u32,
     length: Option<u64>,
     chunked: bool,
+    offer: bool,
 }
 
 impl Fields {
@@ -134,6 +144,8 @@ impl Fields {
                 return Err(Unclear::Ambiguous("Transfer-Encoding is not exactly \"chunked\""));
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.offer |= is_offer(value);
         }
         Ok(())
     }
@@ -148,6 +160,8 @@ impl Fields {
             (_, None, true) if version == Version::Http10 => {
                 Err(Unclear::Ambiguous("Transfer-Encoding is given in HTTP/1.0"))
             }
+            (_, None | Some(0), false) if self.offer => Ok(Framing::Upgrade),
+            _ if self.offer => Err(Unclear::Unsupported("a request with a body cannot change the protocol")),
             (_, None, true) => Ok(Framing::Chunked),
             (_, length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
@@ -157,6 +171,14 @@ impl Fields {
 fn read_length(value: &[u8]) -> Option<u64> {
     let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
+/// Whether the parser behind this one takes a target. It would answer those it does not take without a word; which of
+/// the bytes below it takes where is its own business.
+fn is_target(target: &[u8]) -> bool {
+    let plain = |c: u8| c.is_ascii_graphic() && c != b'#';
+    let rare = |c: &u8| b"\"<>\\^`{|}".contains(c);
+    target.iter().all(|&c| plain(c)) && (!target.iter().any(rare) || ::http::Uri::try_from(target).is_ok())
 }
 
 fn is_token_char(c: u8) -> bool {
@@ -180,6 +202,9 @@ mod tests {
             (format!("POST / HTTP/1.1\r\n{host}transfer-encoding:\tChunked\r\n\r\n"), Framing::Chunked),
             (format!("GET / HTTP/1.0\r\n{host}X-Text: caf\u{e9}\r\n\r\n"), Framing::Length(0)),
             (format!("OPTIONS * HTTP/1.1\r\n{host}\r\n"), Framing::Length(0)),
+            (format!("GET /{{a}}|b HTTP/1.1\r\n{host}\r\n"), Framing::Length(0)),
+            (format!("GET / HTTP/1.1\r\n{host}Upgrade: WebSocket\r\n\r\n"), Framing::Upgrade),
+            (format!("GET / HTTP/1.1\r\n{host}Upgrade: h2c\r\n\r\n"), Framing::Length(0)),
         ];
         for (head, expected) in cases {
             assert_eq!(framing(&head), Ok(expected), "{head:?}");
@@ -217,6 +242,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\0\r\n\r\n",
             "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
             "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a<b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a?b=<c> HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
             "G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",

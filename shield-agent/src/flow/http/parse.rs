@@ -3,9 +3,10 @@
 //! Both HTTP versions end here, so a request means the same whichever way it came. It never looks at a body.
 
 use ::http::request::Parts;
-use ::http::{HeaderMap, HeaderName, Method, Uri, header};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::canonical::{Header, RequestHead, Scheme};
+use super::head::is_offer;
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
@@ -36,9 +37,15 @@ const HOP_BY_HOP: [&str; 9] = [
 /// Fields that are written anew from the canonical request or answered here.
 const REWRITTEN: [&str; 3] = ["content-length", "expect", "host"];
 
+/// What a program is told that takes the gate for an HTTP proxy.
+pub const CONNECT_HINT: &str = "CONNECT does not pass: no HTTP proxy is needed or used here. Unset HTTPS_PROXY, HTTP_PROXY \
+     and ALL_PROXY and connect to the destination itself";
+const PROXY_HINT: &str = "it is written for an HTTP proxy, and none is needed or used here. Unset HTTP_PROXY and ALL_PROXY \
+     and connect to the destination itself";
+
 /// The canonical head, or why there is none.
 pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, Unclear> {
-    refuse_tunnels(parts)?;
+    let websocket = offers_websocket(parts)?;
     if parts
         .headers
         .get(header::EXPECT)
@@ -53,24 +60,36 @@ pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, U
         port: channel.port,
         method: parts.method.as_str().to_owned(),
         target: target(&parts.method, &parts.uri)?,
-        headers: end_to_end(&parts.headers)?,
+        headers: end_to_end(&parts.headers, websocket)?,
     })
 }
 
-fn refuse_tunnels(parts: &Parts) -> Result<(), Unclear> {
+/// Whether a request offers to go on in another protocol, so that nothing may follow it until it is answered.
+pub fn offers_upgrade(parts: &Parts) -> bool {
+    parts.headers.get_all(header::UPGRADE).iter().any(|value| is_offer(value.as_bytes()))
+}
+
+/// Whether a request opens a WebSocket (RFC 6455); other ways out of HTTP do not pass.
+fn offers_websocket(parts: &Parts) -> Result<bool, Unclear> {
     if parts.method == Method::CONNECT {
-        return Err(Unclear::Unsupported("CONNECT does not pass; connect to the destination itself"));
+        return Err(Unclear::Unsupported(CONNECT_HINT));
     }
-    let upgrades = parts
-        .headers
-        .get_all(header::UPGRADE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&c| c == b','));
-    // An offer of h2c may be ignored, and clients go on in HTTP/1.1.
-    if upgrades.map(<[u8]>::trim_ascii).any(|name| !name.eq_ignore_ascii_case(b"h2c")) {
-        return Err(Unclear::Unsupported("WebSocket and other upgraded connections do not pass yet"));
+    if !offers_upgrade(parts) {
+        return Ok(false);
     }
-    Ok(())
+    let one = |name: HeaderName| {
+        let mut values = parts.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    let wanted = one(header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
+    if !wanted || parts.version != Version::HTTP_11 {
+        return Err(Unclear::Unsupported("only WebSocket over HTTP/1.1 can take over a connection"));
+    }
+    let clear = parts.method == Method::GET
+        && connection_options(&parts.headers).contains(&header::UPGRADE)
+        && one(header::SEC_WEBSOCKET_VERSION) == Some(b"13")
+        && one(header::SEC_WEBSOCKET_KEY).is_some();
+    if clear { Ok(true) } else { Err(Unclear::Ambiguous("the WebSocket handshake is incomplete")) }
 }
 
 /// The one authority of the request: `Host`, the target's authority, the TLS name and the port must agree.
@@ -82,6 +101,13 @@ fn agreed_authority(parts: &Parts, channel: &Channel) -> Result<Authority, Uncle
     }
     let target =
         parts.uri.authority().map(|authority| host::authority(authority.as_str().as_bytes())).transpose()?;
+    // In HTTP/1 only requests to proxies are written out in full, and a port left out is then the scheme's own.
+    let default_port = |authority: &Authority| authority.port.unwrap_or(channel.scheme.default_port());
+    if parts.version < Version::HTTP_2
+        && target.as_ref().is_some_and(|target| default_port(target) != channel.port)
+    {
+        return Err(Unclear::Unsupported(PROXY_HINT));
+    }
     if parts.uri.scheme_str().is_some_and(|scheme| scheme != channel.scheme.as_str()) {
         return Err(Unclear::Ambiguous("the scheme of the target is not that of the connection"));
     }
@@ -143,8 +169,9 @@ fn check_path(path: &str) -> Result<(), Unclear> {
     Ok(())
 }
 
-/// End-to-end fields in order, as they will be sent; cookie crumbs of HTTP/2 are put together again.
-fn end_to_end(fields: &HeaderMap) -> Result<Vec<Header>, Unclear> {
+/// End-to-end fields in order, as they will be sent; cookie crumbs of HTTP/2 are put together again. Of the fields of a
+/// connection, only the wish for a WebSocket belongs to the request.
+fn end_to_end(fields: &HeaderMap, websocket: bool) -> Result<Vec<Header>, Unclear> {
     let listed = connection_options(fields);
     let mut headers: Vec<Header> = Vec::with_capacity(fields.len());
     for (name, value) in fields {
@@ -163,6 +190,9 @@ fn end_to_end(fields: &HeaderMap) -> Result<Vec<Header>, Unclear> {
                 headers.push(Header { name: name.to_owned(), value: value.as_bytes().trim_ascii().to_vec() })
             }
         }
+    }
+    if websocket {
+        headers.push(Header { name: "upgrade".to_owned(), value: b"websocket".to_vec() });
     }
     Ok(headers)
 }
@@ -259,8 +289,27 @@ mod tests {
     }
 
     #[test]
-    fn upgrades_do_not_pass_but_an_offer_of_h2c_is_ignored() {
-        assert!(matches!(head("/", &[HOST, ("upgrade", "websocket")]), Err(Unclear::Unsupported(_))));
+    fn only_a_complete_websocket_handshake_may_leave_http_and_an_offer_of_h2c_is_ignored() {
+        let handshake = [
+            HOST,
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ];
+        let opened = head("/", &handshake).unwrap();
+        assert!(opened.opens_websocket());
+        assert_eq!(opened.header_values("upgrade").collect::<Vec<_>>(), [b"websocket"]);
+        for without in 1..handshake.len() {
+            let mut handshake = handshake.to_vec();
+            let left_out = handshake.remove(without).0;
+            let result = head("/", &handshake);
+            match left_out {
+                "upgrade" => assert!(!result.unwrap().opens_websocket()),
+                _ => assert!(matches!(result, Err(Unclear::Ambiguous(_))), "{left_out}"),
+            }
+        }
+        assert!(matches!(head("/", &[HOST, ("upgrade", "tls/1.0")]), Err(Unclear::Unsupported(_))));
         assert!(matches!(head("/", &[HOST, ("upgrade", "h2c, websocket")]), Err(Unclear::Unsupported(_))));
         assert!(matches!(head("/", &[HOST, ("expect", "magic")]), Err(Unclear::Unsupported(_))));
         let java =

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use ::http::{Request, Response};
+use bytes::BytesMut;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -29,9 +30,19 @@ const MAX_STREAMS: u32 = 128;
 const LINGER_BYTES: u64 = 256 << 10;
 const LINGER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Serves HTTP/1.1 until the client leaves, `stop` is cancelled and the request under way is answered, or a message is
-/// refused: then the stream comes back with the reason, unless the refused message was already being answered.
-pub async fn http1<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken) -> Option<(S, Refused)>
+/// A connection that HTTP is over on.
+pub struct Left<S> {
+    /// The stream, still open.
+    pub stream: S,
+    /// What was read of it and belongs to whatever comes next.
+    pub rest: BytesMut,
+    /// Why a message was refused that nobody answered yet.
+    pub refused: Option<Refused>,
+}
+
+/// Serves HTTP/1.1 until the client leaves, `stop` is cancelled and the request under way is answered, a message is
+/// refused, or a request was answered with another protocol.
+pub async fn http1<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken) -> Left<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
@@ -60,15 +71,8 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "an agent's connection ended early");
     }
-    let (mut stream, refused) = connection.into_parts().io.into_inner().into_parts();
-    match refused {
-        Some(refused) if !refused.under_way => Some((stream, refused)),
-        _ => {
-            // The client may be gone.
-            let _ = stream.shutdown().await;
-            None
-        }
-    }
+    let (stream, rest, refused) = connection.into_parts().io.into_inner().into_parts();
+    Left { stream, rest, refused: refused.filter(|refused| !refused.under_way) }
 }
 
 /// Serves HTTP/2 until the client leaves or `stop` is cancelled and the requests under way are answered.

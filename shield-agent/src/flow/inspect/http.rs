@@ -15,7 +15,10 @@ const DELETES: [&str; 5] = ["_delete_by_query", "bulk-delete", "bulk_delete", "b
 
 pub(super) fn see(seen: &Seen<'_>) -> Action {
     let last = seen.last();
-    let effect = if READS.contains(&last.as_str()) {
+    let effect = if seen.head.opens_websocket() {
+        // What is said over it nobody judges.
+        Effect::Connect
+    } else if READS.contains(&last.as_str()) {
         Effect::Read
     } else if DELETES.contains(&last.as_str()) && seen.writes() {
         Effect::Delete

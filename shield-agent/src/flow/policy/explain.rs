@@ -6,7 +6,7 @@ use super::Policy;
 use super::facts::Facts;
 use super::judge::told;
 use super::matcher::Fit;
-use super::verdict::{Judgement, Subject, Verdict};
+use super::verdict::{Judgement, NameAsked, Subject, Verdict};
 use crate::flow::judge::Judge as _;
 use crate::names::RuleId;
 
@@ -15,6 +15,8 @@ use crate::names::RuleId;
 pub struct Explanation {
     /// What happens.
     pub judgement: Judgement,
+    /// Whether the host's name may be asked for; `None` when the host is an address.
+    pub name: Option<Judgement>,
     /// Every rule, in the order of the files.
     pub rules: Vec<RuleTrace>,
 }
@@ -69,6 +71,9 @@ impl Policy {
             };
             RuleTrace { rule: rule.id.clone(), verdict: rule.verdict, outcome, key }
         };
-        Explanation { judgement: self.judge(subject), rules: self.rules.iter().map(trace).collect() }
+        let host = &subject.head.host;
+        let is_name = host.parse::<std::net::IpAddr>().is_err();
+        let name = is_name.then(|| self.name(&NameAsked { agent: subject.agent, host, now: subject.now }));
+        Explanation { judgement: self.judge(subject), name, rules: self.rules.iter().map(trace).collect() }
     }
 }

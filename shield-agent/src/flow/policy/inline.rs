@@ -77,7 +77,7 @@ impl MadeUp {
 
     /// What a policy makes of it.
     pub fn explain(&self, policy: &Policy, now: Timestamp) -> Explanation {
-        let caller = Caller { pid: 0, uid: 0, exe: String::new(), comm: String::new(), cmdline: vec![] };
+        let caller = Caller::default();
         let port = self.head.port;
         let destination = Destination { ip: Ipv4Addr::UNSPECIFIED.into(), port, verified_name: None };
         let action = inspect::classify(&self.head, Some(&self.body));

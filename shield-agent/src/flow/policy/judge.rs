@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::facts::{Facts, HeadFacts};
 use super::matcher::{Fit, Lean};
 use super::rule::{Exception, Rule};
-use super::verdict::{HoldTerms, Judgement, Subject, Verdict};
+use super::verdict::{HoldTerms, Judgement, NameAsked, Subject, Verdict};
 use super::{Mode, Policy};
 use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
@@ -13,6 +13,7 @@ use crate::flow::inspect;
 use crate::flow::inspect::action::{Action, Effect};
 use crate::flow::judge::Judge;
 use crate::names::{AgentName, Digest, RuleId};
+use crate::networks::Networks;
 
 impl Judge for Policy {
     fn body_need(&self, agent: &AgentName, head: &RequestHead, now: Timestamp) -> bool {
@@ -44,10 +45,22 @@ impl Judge for Policy {
         self.conclude(&facts, finding)
     }
 
+    fn name(&self, asked: &NameAsked<'_>) -> Judgement {
+        self.observe(self.judge_name(asked))
+    }
+
+    fn beyond_limits(&self, why: String) -> Judgement {
+        self.observe(self.judgement(Verdict::Deny, None, why))
+    }
+
     fn opaque(&self, flow: &Flow) -> Judgement {
         // Without a request there is nothing a rule could be compared with.
         let why = format!("{} sent neither TLS nor HTTP: defaults.opaque", flow.agent);
         self.judgement(self.defaults.opaque, None, why)
+    }
+
+    fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     fn digest(&self) -> Digest {
@@ -120,7 +133,7 @@ impl Policy {
     }
 
     fn unmatched(&self, head: &RequestHead) -> Judgement {
-        if self.known_hosts.is_empty() || self.known_hosts.iter().any(|host| host.matches(&head.host)) {
+        if self.knows(&head.host) {
             let why = "no rule is about this request: defaults.unmatched".to_owned();
             return self.judgement(self.defaults.unmatched, None, why);
         }
@@ -129,6 +142,11 @@ impl Policy {
             head.host
         );
         self.judgement(self.defaults.unknown_host, None, why)
+    }
+
+    /// Whether a host is not strange.
+    pub(super) fn knows(&self, host: &str) -> bool {
+        self.known_hosts.is_empty() || self.known_hosts.iter().any(|known| known.matches(host))
     }
 
     fn stricter(&self, judgement: Judgement, verdict: Verdict, why: String) -> Judgement {
@@ -147,7 +165,7 @@ impl Policy {
         judgement
     }
 
-    fn judgement(&self, verdict: Verdict, rule: Option<RuleId>, why: String) -> Judgement {
+    pub(super) fn judgement(&self, verdict: Verdict, rule: Option<RuleId>, why: String) -> Judgement {
         let (terms, observed) = (HoldTerms::default(), vec![]);
         Judgement { verdict, rule, why, terms, observed, policy: self.digest }
     }

@@ -128,6 +128,28 @@ impl Matcher {
         }
     }
 
+    /// Whether some request of `agent` to `host` may match.
+    pub(super) fn may_be_about(&self, agent: &str, host: &str) -> bool {
+        (self.agent.is_empty() || self.agent.iter().any(|pattern| pattern.matches(agent)))
+            && (self.host.is_empty() || self.host.iter().any(|pattern| pattern.matches(host)))
+    }
+
+    /// Whether nothing but agent and host is looked at.
+    pub(super) fn reads_only_agent_and_host(&self) -> bool {
+        let Self { agent: _, host: _, method, path, path_regex, body_regex, effect, environment } = self;
+        method.is_empty()
+            && path.is_empty()
+            && path_regex.is_empty()
+            && body_regex.is_empty()
+            && effect.is_empty()
+            && environment.is_empty()
+    }
+
+    /// Whether it is about hosts it names, and not about all of them.
+    pub(super) fn names_hosts(&self) -> bool {
+        !self.host.is_empty() && !self.host.contains(&HostPattern::Any)
+    }
+
     /// Whether the body is looked at, or what it may mean.
     pub(super) fn reads_body(&self) -> bool {
         !self.body_regex.is_empty()

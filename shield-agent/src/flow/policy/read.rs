@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use regex::Regex;
+use shield_common::limits::NETWORKS_MAX;
 
 pub(super) use self::tests_section::head as head_of;
 use super::condition::Condition;
@@ -18,6 +19,7 @@ use super::verdict::{HoldTerms, Verdict};
 use super::{Defaults, Mode, Policy, digest};
 use crate::flow::inspect::action::Effect;
 use crate::names::RuleId;
+use crate::networks::{Network, Networks};
 use crate::yaml::{self, Fields, Mistakes, Node, Place, Reader};
 
 const VERDICTS: [(&str, Verdict); 3] =
@@ -33,6 +35,7 @@ struct Draft {
     mode: Option<Mode>,
     defaults: Partial,
     known_hosts: Vec<HostPattern>,
+    networks: Networks,
     rules: Vec<Rule>,
     places: HashMap<RuleId, (String, Place)>,
     /// Exceptions with what they are of, checked when all rules are known.
@@ -64,6 +67,7 @@ pub(super) fn files(files: &[(String, String)]) -> Result<Policy, Mistakes> {
         mode: draft.mode.unwrap_or_default(),
         defaults: draft.defaults.filled(),
         known_hosts: draft.known_hosts,
+        networks: draft.networks,
         rules: draft.rules,
         exceptions,
         index,
@@ -74,7 +78,7 @@ pub(super) fn files(files: &[(String, String)]) -> Result<Policy, Mistakes> {
 
 impl Draft {
     fn read_file(&mut self, reader: &Reader, file: &str, root: &Node) {
-        let known = ["version", "mode", "defaults", "hosts", "rules", "exceptions", "tests"];
+        let known = ["version", "mode", "defaults", "hosts", "networks", "rules", "exceptions", "tests"];
         let fields = reader.fields(root, &known);
         if let Some(node) = fields.required(reader, "version")
             && reader.text(node).is_some_and(|version| version != "1")
@@ -95,6 +99,11 @@ impl Draft {
             let hosts = reader.fields(node, &["known"]);
             self.known_hosts
                 .extend(hosts.get("known").map_or(vec![], |node| each(reader, node, HostPattern::parse)));
+        }
+        if let Some(node) = fields.get("networks") {
+            let lists = reader.fields(node, &["deny", "direct"]);
+            read_networks(reader, &lists, "deny", &mut self.networks.deny);
+            read_networks(reader, &lists, "direct", &mut self.networks.direct);
         }
         for node in list(reader, &fields, "rules") {
             self.read_rule(reader, file, node);
@@ -201,6 +210,19 @@ impl Partial {
             opaque: opaque.unwrap_or(usual.opaque),
             uninspectable: uninspectable.unwrap_or(usual.uninspectable),
         }
+    }
+}
+
+/// Adds the networks of a list; the kernel has room for so many.
+fn read_networks(reader: &Reader, lists: &Fields<'_>, name: &str, networks: &mut Vec<Network>) {
+    let Some(node) = lists.get(name) else { return };
+    for network in each(reader, node, Network::parse) {
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    if networks.len() > NETWORKS_MAX as usize {
+        reader.mistake(node.place, format_args!("more than {NETWORKS_MAX} networks: write larger ones"));
     }
 }
 

@@ -59,6 +59,11 @@ impl Test {
         head_only && unconditional && self.matcher.fits_head(facts, Lean::Loose) == Fit::Yes
     }
 
+    /// Whether it is about every request of those agents to those hosts, whatever the request is.
+    pub(super) fn is_unconditional(&self) -> bool {
+        self.matcher.reads_only_agent_and_host() && self.when.is_none() && self.unless.is_none()
+    }
+
     /// Whether a body could change what it says of a request with this head.
     pub(super) fn needs_body(&self, facts: &HeadFacts<'_>, lean: Lean) -> bool {
         let conditions = || self.when.iter().chain(&self.unless);
@@ -78,6 +83,11 @@ impl Rule {
 }
 
 impl Exception {
+    /// Whether it may take some request of `agent` to `host` out of its rule.
+    pub(super) fn may_cover(&self, agent: &str, host: &str, now: Timestamp) -> bool {
+        !self.is_over(now) && self.test.matcher.may_be_about(agent, host)
+    }
+
     fn is_over(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| now >= until)
     }

@@ -48,7 +48,7 @@ fn judge_as(
             uid: 1001,
             exe: "/usr/bin/python3".into(),
             comm: "python3".into(),
-            cmdline: vec![],
+            ..Caller::default()
         },
         destination: &Destination { ip: [192, 0, 2, 7].into(), port: 443, verified_name: None },
         head: &head,

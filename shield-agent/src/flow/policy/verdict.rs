@@ -64,6 +64,17 @@ pub struct Subject<'a> {
     pub now: Timestamp,
 }
 
+/// A question about a name.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAsked<'a> {
+    /// The agent, by its gate.
+    pub agent: &'a AgentName,
+    /// The host it is about, in canonical form.
+    pub host: &'a str,
+    /// When it is judged; exceptions may be over.
+    pub now: Timestamp,
+}
+
 /// The answer of policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {

@@ -182,6 +182,15 @@ impl OurAnswer {
         Self::failure(StatusCode::NOT_FOUND, "not-found", Again::Never, sentence)
     }
 
+    /// An approved WebSocket went to another connection that waited for it.
+    pub fn opened_for_another() -> Self {
+        let sentence = format!(
+            "The WebSocket was approved and opened for another connection that asked for the same. {NOT_EXECUTED} Connect \
+             again to ask for another."
+        );
+        Self::failure(StatusCode::SERVICE_UNAVAILABLE, "not-held", Again::After(1), sentence)
+    }
+
     /// The fields every dialect carries.
     pub fn fields(&self) -> Vec<(HeaderName, HeaderValue)> {
         let mut fields = Vec::with_capacity(6);

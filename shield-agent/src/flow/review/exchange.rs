@@ -10,6 +10,7 @@ use super::hold;
 use super::outcome::Outcome;
 use super::reply::Reply;
 use super::via::Via;
+use super::websocket;
 use crate::approval::permit::Permit;
 use crate::flow::http::body::Intake;
 use crate::flow::http::canonical::{CanonicalRequest, RequestHead};
@@ -52,6 +53,9 @@ impl Exchange<'_> {
         let accepted = services.approver.recorder.accept(record, digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
         let mut outcome = Outcome::begin(Arc::clone(&services.approver), id);
+        if head.opens_websocket() {
+            return websocket::forward(via, permit, &head, outcome).await;
+        }
         let outbound = Outbound { head, body_digest, body: body.outgoing(outcome.sent()) };
         match services.upstream.send(permit, outbound).await {
             Ok(answer) => Ok(Reply::passing(answer, outcome)),
@@ -84,7 +88,13 @@ impl Exchange<'_> {
         };
         let waiting =
             hold::Waiting { arrived: self.arrived, usual: services.hold_wait, stop: &self.via.stop };
-        hold::hold(&services.approver, request, waiting).await
+        let opens_websocket = request.request.head.opens_websocket();
+        let waiter = opens_websocket.then(|| services.websockets.begin(&request.agent, request.digest));
+        let response = hold::hold(&services.approver, request, waiting).await?;
+        match waiter {
+            Some(waiter) => waiter.hand_over(self.via, response),
+            None => Ok(response),
+        }
     }
 
     /// Denied: the agent is told when the record is durable.
@@ -101,7 +111,7 @@ impl Exchange<'_> {
         let record = ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
-            caller: self.via.flow.caller.clone(),
+            caller: self.via.flow.caller.brief(),
             destination: self.destination,
             request: Some((&self.head).into()),
             action: Some(self.action),

@@ -3,15 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::StatusCode;
+use bytes::Bytes;
+
 use super::approver::Approver;
+use super::outcome::Outcome;
+use super::websocket::Opened;
 use crate::approval::permit::Permit;
-use crate::flow::http::canonical::Header;
-use crate::flow::upstream::answer::Collected;
+use crate::flow::http::canonical::{Header, Scheme};
+use crate::flow::services::Services;
+use crate::flow::upstream::Outbound;
+use crate::flow::upstream::answer::{Answer, Collected};
 use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::flow::upstream::error::UpstreamError;
-use crate::flow::upstream::{Outbound, Upstream};
+use crate::flow::upstream::websocket::Opening;
 use crate::ipc::approver::{SendFailure, SendOrder, StoredResponse};
-use crate::names::{Digest, HoldId};
+use crate::names::{Digest, ExchangeId, HoldId};
 
 /// Longest answer that is kept for collection, bytes.
 const KEPT_ANSWER: usize = 8 << 20;
@@ -20,9 +27,9 @@ const KEPT_ANSWER: usize = 8 << 20;
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
 /// Sends what was ordered and reports how it ended, also when this future is dropped half-way.
-pub async fn carry_out(approver: Arc<Approver>, upstream: &Upstream, order: SendOrder) {
-    let mut report = Report { approver, hold: order.hold, result: None };
-    report.result = Some(send(upstream, order).await);
+pub async fn carry_out(services: &Services, order: SendOrder) {
+    let mut report = Report { approver: Arc::clone(&services.approver), hold: order.hold, result: None };
+    report.result = Some(send(services, order).await);
 }
 
 struct Report {
@@ -38,14 +45,48 @@ impl Drop for Report {
     }
 }
 
-async fn send(upstream: &Upstream, order: SendOrder) -> Result<StoredResponse, SendFailure> {
+async fn send(services: &Services, order: SendOrder) -> Result<StoredResponse, SendFailure> {
     let permit = Permit::by_reviewer(&order).map_err(|altered| SendFailure::NotSent(altered.to_string()))?;
+    if order.request.head.opens_websocket() {
+        return open_websocket(services, permit, order).await;
+    }
     let outbound = Outbound {
         head: order.request.head,
         body_digest: Some(Digest::of(&order.request.body)),
         body: Outgoing::whole(order.request.body, Sent::default()),
     };
-    let answer = upstream.send(permit, outbound).await.map_err(failure)?;
+    keep(services.upstream.send(permit, outbound).await.map_err(failure)?).await
+}
+
+/// Opens a WebSocket for the connection that waits for it. Its hold is over with the handshake; how it ends is recorded
+/// as an exchange of its own.
+async fn open_websocket(
+    services: &Services,
+    permit: Permit,
+    order: SendOrder,
+) -> Result<StoredResponse, SendFailure> {
+    let (agent, digest, head) = (order.agent, order.digest, order.request.head);
+    if !services.websockets.any(&agent, digest) {
+        let why = "the program did not wait for its WebSocket any longer".to_owned();
+        return Err(SendFailure::NotSent(why));
+    }
+    match services.upstream.open_websocket(permit, &head).await.map_err(failure)? {
+        Opening::Answered(answer) => keep(answer).await,
+        Opening::Switched(fields, stream) => {
+            let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+            let mut outcome = Outcome::begin(Arc::clone(&services.approver), ExchangeId(order.hold.0));
+            outcome.answered(status);
+            services.websockets.give(&agent, digest, Opened { stream, outcome });
+            let headers = fields
+                .iter()
+                .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() });
+            let verified_name = (head.scheme == Scheme::Https).then_some(head.host);
+            Ok(StoredResponse { status, headers: headers.collect(), body: Bytes::new(), verified_name })
+        }
+    }
+}
+
+async fn keep(answer: Answer) -> Result<StoredResponse, SendFailure> {
     match answer.collect(KEPT_ANSWER, ANSWER_WITHIN).await.map_err(failure)? {
         Collected::Whole(stored) => Ok(stored),
         Collected::HeadOnly(stored, why) => Ok(without_body(stored, &why)),

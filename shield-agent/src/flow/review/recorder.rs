@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::flow::origin::Destination;
-use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, RECORD_WINDOW, ToApprover};
+use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, NamesRefused, RECORD_WINDOW, ToApprover};
 use crate::names::{AgentName, Digest};
 
 /// How long an exchange waits for room in the window before it is refused.
@@ -58,6 +58,12 @@ pub struct Recorder {
     outbox: mpsc::UnboundedSender<ToApprover>,
 }
 
+/// What waits for room in the window.
+enum Record {
+    Judged(Box<ExchangeRecord>),
+    NamesRefused(Box<NamesRefused>),
+}
+
 #[derive(Default)]
 struct Window {
     sent: u64,
@@ -75,19 +81,24 @@ impl Recorder {
     /// Takes the record of an exchange that is allowed to run, as soon as there is room.
     pub async fn accept(&self, record: ExchangeRecord, digest: Digest) -> Result<Accepted, Unrecorded> {
         let (agent, destination) = (record.agent.clone(), record.destination.clone());
-        self.admit(record).await?;
+        self.admit(Record::Judged(record.into())).await?;
         Ok(Accepted { agent, destination, digest })
     }
 
     /// Takes the record of an exchange that does not run, and returns once it is durable.
     pub async fn make_durable(&self, record: ExchangeRecord) -> Result<(), Unrecorded> {
-        let seq = self.admit(record).await?;
+        let seq = self.admit(Record::Judged(record.into())).await?;
         self.until(|window| (window.durable >= seq).then_some(())).await
     }
 
     /// Takes the record of something that was refused before any rule was asked; nothing waits for it to be durable.
     pub async fn note(&self, record: ExchangeRecord) -> Result<(), Unrecorded> {
-        self.admit(record).await.map(drop)
+        self.admit(Record::Judged(record.into())).await.map(drop)
+    }
+
+    /// Takes the record of questions about names that were refused.
+    pub async fn note_names(&self, record: NamesRefused) -> Result<(), Unrecorded> {
+        self.admit(Record::NamesRefused(record.into())).await.map(drop)
     }
 
     /// Takes how an accepted exchange ended. Never waits.
@@ -115,15 +126,18 @@ impl Recorder {
         self.changed.notify_waiters();
     }
 
-    async fn admit(&self, record: ExchangeRecord) -> Result<u64, Unrecorded> {
-        let mut record = Some(Box::new(record));
+    async fn admit(&self, record: Record) -> Result<u64, Unrecorded> {
+        let mut record = Some(record);
         self.until(|window| {
             let room = window.sent - window.durable < RECORD_WINDOW;
             let record = room.then(|| record.take()).flatten()?;
             window.sent += 1;
             let seq = window.sent;
             // Under the lock, so that numbers leave in order.
-            let _ = self.outbox.send(ToApprover::Judged { seq, record });
+            let _ = self.outbox.send(match record {
+                Record::Judged(record) => ToApprover::Judged { seq, record },
+                Record::NamesRefused(record) => ToApprover::NamesRefused { seq, record },
+            });
             Some(seq)
         })
         .await
@@ -166,7 +180,7 @@ mod tests {
         ExchangeRecord {
             exchange: ExchangeId(ulid::Ulid::from_parts(1, 1)),
             agent: "a".parse().unwrap(),
-            caller: Caller { pid: 1, uid: 0, exe: String::new(), comm: String::new(), cmdline: vec![] },
+            caller: Caller { pid: 1, ..Caller::default() },
             destination: Destination { ip: [192, 0, 2, 7].into(), port: 443, verified_name: None },
             request: None,
             action: None,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ::http::Response;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -14,11 +14,13 @@ use super::answers::OurAnswer;
 use super::dialect::{Dialect, raw, render};
 use super::reply::Reply;
 use super::via::Via;
+use super::websocket::Opened;
 use crate::flow::accept::{self, Flow};
 use crate::flow::http::guard::Refused;
-use crate::flow::http::serve::last_words;
+use crate::flow::http::serve::{Left, last_words};
 use crate::flow::http::unclear::Unclear;
 use crate::flow::policy::verdict::{HoldTerms, Judgement, Verdict};
+use crate::flow::relay::relay;
 use crate::flow::services::Services;
 use crate::ipc::approver::ExchangeRecord;
 use crate::names::{Digest, ExchangeId};
@@ -48,14 +50,22 @@ pub async fn refuse_request(via: &Via, why: &Unclear) -> Response<Reply> {
     Reply::ours(render(&answer, Dialect::Json))
 }
 
-/// Ends a connection whose last message was not handed on, if that is how it ended.
-pub async fn refuse_connection<S: Resettable>(via: &Via, ended: Option<(S, Refused)>) {
-    match ended {
-        None => {}
-        Some((stream, Refused { why: Unclear::NotHttp, .. })) => {
+/// What becomes of a connection that HTTP is over on: a WebSocket, an explanation why its last message was not handed
+/// on, or its end.
+pub async fn conclude<S: Resettable>(via: &Via, left: Left<S>) {
+    let Left { mut stream, rest, refused } = left;
+    if let Some(Opened { stream: destination, outcome }) = via.websocket() {
+        return relay(stream, &rest, destination, outcome, &via.stop).await;
+    }
+    match refused {
+        None => {
+            // The client may be gone.
+            let _ = stream.shutdown().await;
+        }
+        Some(Refused { why: Unclear::NotHttp, .. }) => {
             refuse_opaque(&via.services, &via.flow, stream, &Unclear::NotHttp.to_string()).await;
         }
-        Some((stream, Refused { why, .. })) => {
+        Some(Refused { why, .. }) => {
             let answer = OurAnswer::unclear(&why);
             note(&via.services, &via.flow, &answer.sentence).await;
             last_words(stream, &raw(&answer)).await;
@@ -74,6 +84,9 @@ pub async fn refuse_opaque(services: &Arc<Services>, flow: &Flow, stream: impl R
         Verdict::Deny => format!("{why}; {}", judgement.why),
         _ => format!("{why}; opaque connections cannot pass yet, so this one was closed"),
     };
+    if let Some(name) = services.resolver.names_of(&flow.agent, flow.original.ip()).first() {
+        judgement.why += &format!("; name asked for: {name}");
+    }
     judgement.verdict = Verdict::Deny;
     record(services, flow, judgement).await;
 }

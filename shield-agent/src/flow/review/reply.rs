@@ -3,12 +3,14 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ::http::header::CONTENT_LENGTH;
-use ::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use ::http::header::{CONNECTION, CONTENT_LENGTH};
+use ::http::request::Parts;
+use ::http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::outcome::Outcome;
+use crate::flow::http::parse::offers_upgrade;
 use crate::flow::upstream::answer::{Answer, AnswerBody};
 use crate::ipc::approver::StoredResponse;
 
@@ -41,10 +43,14 @@ impl Reply {
         response.map(|body| Self::Ready(Some(body).filter(|body| !body.is_empty())))
     }
 
-    /// The answer as it is given to a request of this method: to `HEAD` without its body, which HTTP/2 clients would
-    /// take for an error.
-    pub fn to(method: &Method, mut response: Response<Self>) -> Response<Self> {
-        if let (&Method::HEAD, Self::Ready(Some(body))) = (method, response.body()) {
+    /// The answer as it is given to this request: to `HEAD` without its body, which HTTP/2 clients would take for an
+    /// error; to an offer to change the protocol that comes to nothing, as the last one on its connection.
+    pub fn to(request: &Parts, mut response: Response<Self>) -> Response<Self> {
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if request.version < Version::HTTP_2 && offers_upgrade(request) && !switches {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let (&Method::HEAD, Self::Ready(Some(body))) = (&request.method, response.body()) {
             let length = body.len().into();
             response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
             *response.body_mut() = Self::Ready(None);

@@ -1,11 +1,12 @@
 //! The connection a request came over, with everything its exchange needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::OurAnswer;
+use super::websocket::Opened;
 use crate::flow::accept::Flow;
 use crate::flow::http::body::Intake;
 use crate::flow::http::canonical::Scheme;
@@ -23,6 +24,7 @@ pub struct Via {
     /// What its requests must agree with.
     pub channel: Channel,
     h2: bool,
+    websocket: Mutex<Option<Opened>>,
 }
 
 /// What a connection turned out to speak.
@@ -47,7 +49,22 @@ impl Via {
             Spoken::Tls { name, h2 } => (Scheme::Https, Some(name), h2),
         };
         let channel = Channel { scheme, name, port: flow.original.port() };
-        Arc::new(Self { services, flow, stop, channel, h2 })
+        Arc::new(Self { services, flow, stop, channel, h2, websocket: Mutex::default() })
+    }
+
+    /// The connection goes on with a WebSocket once the request under way is answered.
+    pub fn go_on_with(&self, opened: Opened) {
+        *self.lock() = Some(opened);
+    }
+
+    /// What the connection goes on with.
+    pub fn websocket(&self) -> Option<Opened> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
+        // Nothing panics while holding the lock.
+        self.websocket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The body of a request, whole up to the limit when it is `needed` for judging.

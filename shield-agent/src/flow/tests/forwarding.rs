@@ -13,6 +13,7 @@ async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
     let got = client.send_with("POST", &origin.host(), "/a?b=c", &fields, "hello").await;
     assert_eq!((got.status, got.text(), got.header("x-origin")), (200, "5 bytes", "yes"));
     assert_eq!(got.header("keep-alive"), "", "a field of the upstream connection stays there");
+    assert_eq!(got.header("alt-svc"), "", "no other way to the service is told");
     assert!(got.headers.keys().all(|name| !name.as_str().starts_with("shield")));
 
     let received = origin.received().await;

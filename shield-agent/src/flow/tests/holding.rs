@@ -93,6 +93,7 @@ async fn an_answer_too_long_to_keep_is_reported_with_its_real_status() {
     assert_eq!(answer.status, 200);
     assert!(String::from_utf8_lossy(&answer.body).contains("WAS executed"));
     assert!(answer.headers.iter().any(|header| header.name == "x-origin"));
+    assert!(answer.headers.iter().all(|header| header.name != "alt-svc"));
     assert!(answer.headers.iter().all(|header| header.name != "content-length"));
 }
 

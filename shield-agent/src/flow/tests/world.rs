@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use shield_common::original::Original;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 
+use crate::dns::limits::Limits;
 use crate::flow::accept::Originals;
 use crate::ipc::fds;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
@@ -47,6 +48,7 @@ impl Originals for Table {
 /// A worker with one gate, for agent `bot`.
 pub(super) struct World {
     pub(super) gate: SocketAddr,
+    pub(super) dns: SocketAddr,
     pub(super) approver: Approver,
     pub(super) supervisor: UnixStream,
     pub(super) ca: CertificateDer<'static>,
@@ -69,6 +71,7 @@ impl World {
             upstream_roots: vec![root.to_vec()],
             connect_timeout: Duration::from_secs(5),
             resolvers: vec![],
+            names: Limits::default(),
             own_addresses: vec![],
             hold_wait: Duration::from_secs(30),
             max_body: MAX_BODY,
@@ -80,8 +83,8 @@ impl World {
         tokio::spawn(async move { signer::serve(signing, &authority, SignerLimits::default()).await });
         let outside = Outside { originals: |_map| Arc::new(Table), compile: policy::compile, lanes: 0 };
         let worker = tokio::spawn(worker::run(theirs, to_approver, to_signer, outside));
-        let gate = introduce(&supervisor, config).await;
-        Self { gate, approver: Approver::start(approving), supervisor, ca, worker }
+        let (gate, dns) = introduce(&supervisor, config).await;
+        Self { gate, dns, approver: Approver::start(approving), supervisor, ca, worker }
     }
 
     /// A connection of the agent's, as if it had connected to `original`.
@@ -98,8 +101,8 @@ impl World {
     }
 }
 
-/// Configures the worker, gives it a policy and one gate; returns the gate's address.
-async fn introduce(supervisor: &UnixStream, config: WorkerConfig) -> SocketAddr {
+/// Configures the worker, gives it a policy and one gate; returns the addresses of its listener and its DNS socket.
+async fn introduce(supervisor: &UnixStream, config: WorkerConfig) -> (SocketAddr, SocketAddr) {
     let configure = ToWorker::Configure(Box::new(config));
     fds::send(supervisor, &configure, &[]).await.unwrap();
     assert!(matches!(fds::receive(supervisor).await.unwrap(), (FromWorker::Ready, _)));
@@ -108,11 +111,11 @@ async fn introduce(supervisor: &UnixStream, config: WorkerConfig) -> SocketAddr 
     let dns = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (map, _) = std::io::pipe().unwrap();
     let map = OwnedFd::from(map);
-    let add = ToWorker::AddGate { agent: "bot".parse().unwrap(), listeners: 1, dns: 1 };
+    let add = ToWorker::AddGate { agent: "bot".parse().unwrap(), netns: 1, listeners: 1, dns: 1 };
     fds::send(supervisor, &add, &[listener.as_fd(), dns.as_fd(), map.as_fd()]).await.unwrap();
     let (serving, _) = fds::receive(supervisor).await.unwrap();
     assert!(matches!(serving, FromWorker::Serving { agent } if agent.as_str() == "bot"));
-    listener.local_addr().unwrap()
+    (listener.local_addr().unwrap(), dns.local_addr().unwrap())
 }
 
 fn record(original: SocketAddr) -> Original {

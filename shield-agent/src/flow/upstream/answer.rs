@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ::http::header::ALT_SVC;
 use ::http::response::Parts;
 use ::http::{HeaderMap, Response};
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,9 @@ impl Answer {
     pub fn new(response: Response<Incoming>, verified_name: Option<String>, lease: Option<Lease>) -> Self {
         let (mut head, incoming) = response.into_parts();
         strip_connection_fields(&mut head.headers);
+        // Another way to the same service is one that leads around what was judged: HTTP/3 is refused by the kernel, and
+        // any other would be at a host and port of the upstream's choice.
+        head.headers.remove(ALT_SVC);
         Self { head, body: AnswerBody { incoming, lease, ended: false }, verified_name }
     }
 
@@ -91,7 +95,7 @@ async fn read_body(body: &mut AnswerBody, limit: usize) -> Result<Option<Bytes>,
 }
 
 /// Takes out what concerned only the connection to the upstream.
-fn strip_connection_fields(headers: &mut HeaderMap) {
+pub(super) fn strip_connection_fields(headers: &mut HeaderMap) {
     let listed = connection_options(headers);
     let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect::<Vec<_>>();
     for name in hop_by_hop.into_iter().chain(listed) {

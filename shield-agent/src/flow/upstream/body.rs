@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// Bytes of a request's body that were handed to the upstream connection.
+/// Bytes that were handed to the upstream connection: of a request's body, or of what follows a handshake.
 #[derive(Clone, Debug, Default)]
 pub struct Sent(Arc<AtomicU64>);
 
@@ -18,7 +18,8 @@ impl Sent {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn add(&self, bytes: usize) {
+    /// So many more.
+    pub fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -20,6 +23,8 @@ use crate::flow::accept::forbidden::Forbidden;
 /// Makes connections.
 pub struct Dialer {
     tls: TlsConnector,
+    /// The same, offering HTTP/1.1 alone.
+    tls_http1: TlsConnector,
     forbidden: Arc<Forbidden>,
     within: Duration,
 }
@@ -35,11 +40,27 @@ pub enum Dialed {
 impl Dialer {
     /// Dials with `tls`, never to a forbidden address, and gives up after `within`.
     pub fn new(tls: Arc<rustls::ClientConfig>, forbidden: Arc<Forbidden>, within: Duration) -> Self {
-        Self { tls: tls.into(), forbidden, within }
+        let mut http1 = rustls::ClientConfig::clone(&tls);
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: tls.into(), tls_http1: Arc::new(http1).into(), forbidden, within }
     }
 
     /// Dials `address`; with TLS when there is a `name` to verify.
     pub async fn dial(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
+        self.dial_with(&self.tls, address, name).await
+    }
+
+    /// The same for a request that HTTP/2 has no form for.
+    pub async fn dial_http1(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
+        self.dial_with(&self.tls_http1, address, name).await
+    }
+
+    async fn dial_with(
+        &self,
+        tls: &TlsConnector,
+        address: SocketAddr,
+        name: Option<&str>,
+    ) -> Result<Dialed, UpstreamError> {
         self.forbidden.check(address)?;
         let deadline = Instant::now() + self.within;
         let too_slow = || UpstreamError::ConnectTimeout { address, after: self.within };
@@ -51,9 +72,40 @@ impl Dialer {
         let tls_failed = |source| UpstreamError::Tls { name: name.to_owned(), source };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|error| tls_failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let handshake =
-            timeout_at(deadline, self.tls.connect(server, stream)).await.map_err(|_| too_slow())?;
+        let handshake = timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| too_slow())?;
         Ok(Dialed::Tls(Box::new(handshake.map_err(tls_failed)?)))
+    }
+}
+
+impl AsyncRead for Dialed {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, out),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Dialed {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 

@@ -57,6 +57,9 @@ pub enum UpstreamError {
     /// The answer is not one to the request.
     #[error("the destination switched protocols unasked")]
     Switched,
+    /// The answer to a WebSocket handshake is not valid: nothing but the handshake was sent.
+    #[error("the destination answered the WebSocket handshake wrongly: {0}")]
+    BadSwitch(&'static str),
     /// The answer broke off.
     #[error("the destination's answer broke off")]
     BrokeOff(#[source] hyper::Error),
@@ -73,7 +76,11 @@ impl UpstreamError {
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
             | Self::NotWritten(_) => false,
-            Self::Exchange(_) | Self::NoAnswer(_) | Self::Switched | Self::BrokeOff(_) => true,
+            Self::Exchange(_)
+            | Self::NoAnswer(_)
+            | Self::Switched
+            | Self::BadSwitch(_)
+            | Self::BrokeOff(_) => true,
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Metric {
 }
 
 /// What its numbers mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Means {
     /// CPU of many requests, and how many fit into a second.
     Requests(&'static str),

@@ -173,6 +173,7 @@ async fn answer(
         connection,
     });
     let mut response = Response::builder().header("x-origin", "yes");
+    response = response.header("alt-svc", r#"h3=":443"; ma=86400, h2="elsewhere.example:443""#);
     if version == Version::HTTP_11 {
         response = response.header("keep-alive", "timeout=5");
     }

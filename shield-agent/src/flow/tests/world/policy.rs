@@ -4,9 +4,10 @@ use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::{Action, Effect};
 use crate::flow::judge::Judge;
-use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, Subject, Verdict};
+use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, NameAsked, Subject, Verdict};
 use crate::ipc::worker::PolicyText;
 use crate::names::{AgentName, Digest, RuleId};
+use crate::networks::Networks;
 
 struct Plain;
 
@@ -42,7 +43,7 @@ impl Judge for Plain {
         let drops = |body: &[u8]| body.windows(4).any(|word| word == b"drop");
         let verdict = match (subject.head.method.as_str(), subject.head.path(), subject.body) {
             (_, "/denied", _) => Verdict::Deny,
-            ("DELETE", ..) => Verdict::Hold,
+            ("DELETE", ..) | (_, "/held", _) => Verdict::Hold,
             (_, "/sql", BodyView::Whole(body)) if !drops(body) => Verdict::Allow,
             (_, "/sql", _) => Verdict::Hold,
             _ => Verdict::Allow,
@@ -50,8 +51,21 @@ impl Judge for Plain {
         judgement(verdict)
     }
 
+    fn name(&self, asked: &NameAsked<'_>) -> Judgement {
+        judgement(if asked.host.ends_with(".denied.example") { Verdict::Deny } else { Verdict::Allow })
+    }
+
+    fn beyond_limits(&self, _why: String) -> Judgement {
+        judgement(Verdict::Deny)
+    }
+
     fn opaque(&self, _flow: &Flow) -> Judgement {
         judgement(Verdict::Deny)
+    }
+
+    fn networks(&self) -> &Networks {
+        const NONE: &Networks = &Networks { deny: Vec::new(), direct: Vec::new() };
+        NONE
     }
 
     fn digest(&self) -> Digest {
