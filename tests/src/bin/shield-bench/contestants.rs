@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use shield_tests::deployment::{Deployment, ticks};
+use shield_tests::wait;
 
 /// One of them.
 pub(super) struct Contestant {
@@ -30,6 +30,14 @@ pub(super) enum Kind {
 
 /// A proxy's process, ended when dropped.
 pub(super) struct Running(Child);
+
+impl Running {
+    /// Whether something in its network namespace listens on `port` of an IPv4 address.
+    fn listens(&self, port: u16) -> bool {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.0.id())).unwrap_or_default();
+        sockets.contains(&format!(":{port:04X} 00000000:0000 0A"))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -69,6 +77,18 @@ impl Contestant {
     }
 }
 
+const MITMDUMP: [&str; 9] = [
+    "--quiet",
+    "--listen-host=127.0.0.1",
+    "--listen-port=9104",
+    "--set=confdir=mitmproxy",
+    "--set=ssl_verify_upstream_trusted_ca=origin-ca.pem",
+    "--set=connection_strategy=lazy",
+    "--set=flow_detail=0",
+    "--set=stream_large_bodies=1m",
+    "--set=http2=true",
+];
+
 /// All of them.
 pub(super) struct Lineup(Vec<Contestant>);
 
@@ -79,22 +99,22 @@ impl Lineup {
         let mut all = vec![direct, Contestant { name: "shield", kind: Kind::Gate }];
         let identity = deployment.dir().join("identity.pem");
         fs::write(&identity, &deployment.origin.identity_pem).context("cannot write the identity")?;
-        let start = |command: &mut Command| -> Result<Option<Running>> {
+        let start = |command: &mut Command, port| -> Result<Option<Running>> {
             let Ok(child) = command.current_dir(deployment.dir()).stdin(Stdio::null()).spawn() else {
                 return Ok(None);
             };
-            pin(child.id(), core)?;
-            // None of them says when it listens; the first load would fail if this were too short.
-            std::thread::sleep(Duration::from_secs(1));
-            Ok(Some(Running(child)))
+            let running = Running(child);
+            wait::until("a proxy to listen", || running.listens(port).then_some(()))?;
+            pin(running.0.id(), core)?;
+            Ok(Some(running))
         };
         fs::write(deployment.dir().join("nginx.conf"), nginx(deployment))?;
         let config = deployment.dir().join("nginx.conf");
-        if let Some(running) = start(deployment.place.command("nginx").arg("-c").arg(config))? {
+        if let Some(running) = start(deployment.place.command("nginx").arg("-c").arg(config), 9101)? {
             all.push(Contestant { name: "nginx", kind: Kind::Reverse(9101, running) });
         }
         fs::write(deployment.dir().join("haproxy.cfg"), haproxy(deployment))?;
-        if let Some(running) = start(deployment.place.command("haproxy").args(["-f", "haproxy.cfg"]))? {
+        if let Some(running) = start(deployment.place.command("haproxy").args(["-f", "haproxy.cfg"]), 9102)? {
             all.push(Contestant { name: "haproxy", kind: Kind::Reverse(9102, running) });
         }
         if let Some(program) = std::env::var_os("SHIELD_BENCH_HUDSUCKER") {
@@ -105,9 +125,13 @@ impl Lineup {
             // Started where it stays, so that it makes as many threads as it has processors.
             let mut command = deployment.place.command("taskset");
             let command = command.args(["-c", &core.to_string()]).arg(program).args(words);
-            if let Some(running) = start(command)? {
+            if let Some(running) = start(command, 9103)? {
                 all.push(Contestant { name: "hudsucker", kind: Kind::Connect(9103, running) });
             }
+        }
+        let mut mitmdump = deployment.place.command("mitmdump");
+        if let Some(running) = start(mitmdump.args(MITMDUMP), 9104)? {
+            all.push(Contestant { name: "mitmproxy", kind: Kind::Connect(9104, running) });
         }
         Ok(Self(all))
     }
