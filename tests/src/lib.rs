@@ -10,5 +10,6 @@ pub mod netns;
 pub mod origin;
 pub mod proxy;
 pub mod sniffer;
+pub mod sockets;
 pub mod wait;
 pub mod world;
