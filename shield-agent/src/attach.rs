@@ -60,7 +60,9 @@ pub enum NotFound {
     #[error("there is no process {0}: see `ps`")]
     ProcessGone(u32),
     /// We would gate ourselves.
-    #[error("process {0} started this command: it would cut itself off, so ask from a shell that is not its child")]
+    #[error(
+        "process {0} started this command: it would cut itself off, so ask from a shell that is not its child"
+    )]
     Ancestor(u32),
 }
 

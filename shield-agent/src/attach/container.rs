@@ -84,7 +84,9 @@ mod tests {
         let layouts = [
             format!("system.slice/docker-{id}.scope"),
             format!("docker/{id}"),
-            format!("kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1_2.slice/cri-containerd-{id}.scope"),
+            format!(
+                "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1_2.slice/cri-containerd-{id}.scope"
+            ),
             format!("kubepods/burstable/pod12-34/{id}"),
             format!("system.slice/kubepods-burstable-pod1.slice:cri-containerd:{id}"),
             format!("kubepods.slice/kubepods-pod1.slice/crio-{id}.scope"),
@@ -97,7 +99,8 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let place = root.path().join(&layout);
             std::fs::create_dir_all(place.join("container")).unwrap();
-            std::fs::create_dir_all(place.parent().unwrap().join(format!("libpod-conmon-{id}.scope"))).unwrap();
+            std::fs::create_dir_all(place.parent().unwrap().join(format!("libpod-conmon-{id}.scope")))
+                .unwrap();
             for given in [&id, "aaaa", "aaaaaaaaaaaa"] {
                 let found = search(root.path(), given).unwrap();
                 assert_eq!(found, Container { id: id.clone(), cgroup: place.clone() }, "{layout}");

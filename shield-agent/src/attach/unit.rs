@@ -51,7 +51,8 @@ fn search(root: &Path, name: String) -> Result<Unit, NotFound> {
 fn full_name(given: &str) -> Result<String, NotFound> {
     let wanted = "the name of a systemd service, slice or scope";
     let fits = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
-    let bad = given.is_empty() || given.len() > 255 || given.starts_with(['-', '.']) || !given.chars().all(fits);
+    let bad =
+        given.is_empty() || given.len() > 255 || given.starts_with(['-', '.']) || !given.chars().all(fits);
     if bad {
         return Err(NotFound::Name { given: given.to_owned(), wanted });
     }

@@ -63,7 +63,8 @@ pub fn fit(path: &Path) -> Result<PathBuf, UnfitCgroup> {
 
 /// Whether a directory is a cgroup of the unified hierarchy, its root included.
 pub fn is_cgroup(place: &Path) -> bool {
-    place.parent().is_some() && nix::sys::statfs::statfs(place).is_ok_and(|kind| kind.filesystem_type().0 == CGROUP2_MAGIC)
+    place.parent().is_some()
+        && nix::sys::statfs::statfs(place).is_ok_and(|kind| kind.filesystem_type().0 == CGROUP2_MAGIC)
 }
 
 /// The cgroup at or above `place` that is not root's, and whose it is: its owner moves what is below as it likes.
@@ -71,7 +72,8 @@ fn delegated(place: &Path) -> Option<(PathBuf, u32)> {
     let cgroups = place.ancestors().take_while(|above| above.join("cgroup.events").is_file());
     cgroups.into_iter().find_map(|above| {
         let owners = [above.to_owned(), above.join("cgroup.procs")];
-        let owner = owners.iter().filter_map(|file| Some(fs::metadata(file).ok()?.uid())).find(|uid| *uid != 0)?;
+        let owner =
+            owners.iter().filter_map(|file| Some(fs::metadata(file).ok()?.uid())).find(|uid| *uid != 0)?;
         Some((above.to_owned(), owner))
     })
 }

@@ -74,8 +74,11 @@ mod tests {
         assert_eq!((family.len(), family[0]), (2, shell.id()));
         assert_eq!(parent(family[1]), Some(shell.id()));
         assert!(of(std::process::id()).contains(&family[1]));
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(family[1].cast_signed()), nix::sys::signal::Signal::SIGKILL)
-            .unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(family[1].cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
         shell.wait().unwrap();
         assert_eq!(of(family[0]), [0; 0]);
         assert!(!is_kernels(std::process::id()));

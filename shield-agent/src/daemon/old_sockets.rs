@@ -138,7 +138,8 @@ impl Diag {
         self.ask(SOCK_DESTROY, libc::NLM_F_REQUEST | libc::NLM_F_ACK, family, protocol, id)?;
         let mut buffer = vec![0; BUFFER];
         let read = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let answer = messages(&buffer[..read]).find(|(kind, _)| libc::c_int::from(*kind) == libc::NLMSG_ERROR);
+        let answer =
+            messages(&buffer[..read]).find(|(kind, _)| libc::c_int::from(*kind) == libc::NLMSG_ERROR);
         let (_, message) = answer.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         match result_of(message) {
             Ok(()) => Ok(true),
@@ -218,7 +219,11 @@ mod tests {
             datagrams.connect(listener.local_addr().unwrap()).unwrap();
             let named = HashSet::from([inode(&ended), inode(&listener), inode(&datagrams)]);
             let outcome = end_here(&named);
-            assert_eq!((outcome.ended, outcome.failed.map(|error| error.to_string())), (2, None), "{address}");
+            assert_eq!(
+                (outcome.ended, outcome.failed.map(|error| error.to_string())),
+                (2, None),
+                "{address}"
+            );
             assert_eq!(ended.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
             assert!(datagrams.peer_addr().is_err());
             other.write_all(b"still").unwrap();

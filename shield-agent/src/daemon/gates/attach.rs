@@ -125,7 +125,9 @@ pub(super) fn bring_home(record: &Record) -> Result<(), GateError> {
             move_home(pid, home)?;
         }
     }
-    Err(GateError::Restless(cgroup::processes(&record.cgroup).unwrap_or_default().first().copied().unwrap_or(0)))
+    Err(GateError::Restless(
+        cgroup::processes(&record.cgroup).unwrap_or_default().first().copied().unwrap_or(0),
+    ))
 }
 
 /// A home that is gone, or takes no processes any more, is replaced by what is above it.

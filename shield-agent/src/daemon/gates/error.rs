@@ -46,7 +46,9 @@ pub enum GateError {
         why: &'static str,
     },
     /// It keeps starting processes faster than they can be moved.
-    #[error("process {0} starts others faster than they can be moved: stop it with `kill -STOP`, and attach it again")]
+    #[error(
+        "process {0} starts others faster than they can be moved: stop it with `kill -STOP`, and attach it again"
+    )]
     Restless(u32),
     /// An agent started by `shield run` ends with its processes.
     #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
