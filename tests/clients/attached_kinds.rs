@@ -16,7 +16,7 @@ use super::attached::Cgroup;
 /// A container: in its cgroup, in a network namespace of its own, where it asks when it is told to.
 const CONTAINER: &str = r#"echo $$ > "$0/cgroup.procs" && exec unshare --net sh -c 'ip link set lo up && echo up && read go &&
     exec setpriv --reuid 65534 --regid 65534 --clear-groups curl --silent --max-time 20 --cacert "$1" \
-    --resolve "crm.acme.internal:443:$2" --write-out " %{http_code}" https://crm.acme.internal/contained' "$@""#;
+    --resolve "crm.acme.internal:443:$2" --write-out " %{http_code}" https://crm.acme.internal/contained' "$0" "$@""#;
 
 #[test]
 fn a_service_is_gated_by_its_name_and_told_what_makes_it_trust_the_gate() -> Result<()> {

@@ -133,7 +133,8 @@ pub(super) fn bring_home(record: &Record) -> Result<(), GateError> {
 /// A home that is gone, or takes no processes any more, is replaced by what is above it.
 fn move_home(pid: u32, home: &Path) -> Result<(), GateError> {
     let mut refused = None;
-    for place in home.ancestors().take_while(|place| cgroup::is_cgroup(place)) {
+    for place in home.ancestors().filter(|place| place.is_dir()).take_while(|place| cgroup::is_cgroup(place))
+    {
         match move_to(place, pid) {
             Ok(()) => return Ok(()),
             Err(error) => refused = Some(error),
