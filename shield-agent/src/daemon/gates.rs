@@ -307,7 +307,7 @@ impl Gates {
     ) -> Result<(), GateError> {
         gate.set_networks(&self.networks)?;
         let namespaces = Namespaces::open(&mut gate, netns, kept)?;
-        let watched = Watched::default();
+        let watched = Watched::begin(&gate);
         let ears = self.listening.to(&gate, record.kind)?;
         let agent = gate.agent().clone();
         self.gated.insert(agent, Gated { gate, namespaces, record, client, watched, ears });
