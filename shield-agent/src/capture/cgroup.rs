@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::error::CaptureError;
 use super::pins::instance_name;
@@ -81,9 +82,15 @@ pub fn enter(cgroup: &Path) -> Result<(), CaptureError> {
 
 /// Where cgroup2 is mounted, hybrid hierarchies included.
 pub fn cgroup2_mount() -> Result<PathBuf, CaptureError> {
+    // It is asked for with every connection, and the kernel makes the table anew for each reader.
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
     let mounts = Path::new("/proc/self/mounts");
     let table = fs::read_to_string(mounts).map_err(cgroup_error("find the mount of", mounts))?;
-    cgroup2_in(&table).ok_or(CaptureError::NoCgroup2)
+    let found = cgroup2_in(&table).ok_or(CaptureError::NoCgroup2)?;
+    Ok(FOUND.get_or_init(|| found).clone())
 }
 
 /// The mount point of the first cgroup2 file system in a table like `/proc/self/mounts`.

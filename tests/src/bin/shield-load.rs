@@ -1,4 +1,5 @@
-//! A load client: HTTPS requests, as many as asked, and how long each took, as JSON.
+//! A load client: HTTPS requests, as many as asked, and how long each took, as JSON. It opens its connections, says `ready`
+//! and waits for a line on standard input before it begins.
 //!
 //! Usage: shield-load HOST ADDRESS PATH CONNECTIONS REQUESTS [WORD…]. Trusts the roots in `SSL_CERT_FILE`. Words:
 //!
@@ -7,7 +8,7 @@
 //! * `fresh`: a connection for each request; `{}` in HOST is then its number;
 //! * `send=BYTES`: requests are POSTs with so long a body;
 //! * `via=ADDRESS`: through a proxy there that is asked to CONNECT and shows a certificate nobody checks;
-//! * `keep`: afterwards waits for a line on standard input with its connections open.
+//! * `keep`: afterwards waits for another line with its connections open.
 
 use std::io::BufRead as _;
 use std::net::SocketAddr;
@@ -85,6 +86,9 @@ async fn run() -> Result<()> {
         let sender = if load.options.fresh { None } else { Some(load.connect(&load.host).await?) };
         senders.extend(vec![sender; load.options.streams.unwrap_or(1)]);
     }
+    // Whoever started this measures from here on.
+    println!("ready");
+    a_word().await?;
     let started = Instant::now();
     let running = senders.iter().map(|sender| tokio::spawn(Arc::clone(&load).drive(sender.clone(), started)));
     let mut times = Vec::with_capacity(load.requests);
@@ -100,8 +104,14 @@ async fn run() -> Result<()> {
     );
     if load.options.keep {
         // Whoever started this looks at the other side meanwhile.
-        tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await??;
+        a_word().await?;
     }
+    Ok(())
+}
+
+/// Waits for a line.
+async fn a_word() -> Result<()> {
+    tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await??;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Guard, MAX_HEAD, Refused};
+use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// How long a connection may stay idle or take over the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(120);
@@ -93,7 +94,8 @@ where
             .auto_date_header(false)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD as u32)
-            .adaptive_window(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(stream), service)
     );
     let ended = tokio::select! {

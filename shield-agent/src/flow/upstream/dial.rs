@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::connection::Connection;
 use super::error::UpstreamError;
 use crate::flow::accept::forbidden::Forbidden;
+use crate::flow::http::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// Makes connections.
 pub struct Dialer {
@@ -139,9 +140,12 @@ async fn http2<I>(io: I) -> Result<Connection, hyper::Error>
 where
     I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
-    let builder =
-        http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).adaptive_window(true).clone();
-    let (sender, connection) = builder.handshake(io).await?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(io)
+        .await?;
     tokio::spawn(async move {
         // Its end is seen by whoever sends over it.
         let _ = connection.await;

@@ -79,16 +79,14 @@ fn measure(
     if !metric.suits(contestant) {
         return Ok(());
     }
-    let before = (deployment.daemon.cpu_ticks(), contestant.cpu_ticks(deployment));
     let measured = metric.run(deployment, contestant, round)?;
-    let cpu = milliseconds(contestant.cpu_ticks(deployment) - before.1);
-    for (name, value) in metric.values(&measured, cpu, contestant) {
+    for (name, value) in metric.values(&measured, milliseconds(measured.ticks.1), contestant) {
         table.add(name, contestant.name, value);
     }
     let Some(per) = metric.shared_by().filter(|_| contestant.is_gate()) else { return Ok(()) };
-    for ((role, before), after) in Role::ALL.iter().zip(before.0).zip(deployment.daemon.cpu_ticks()) {
+    for (role, ticks) in Role::ALL.iter().zip(&measured.ticks.0) {
         let name = format!("  {}, the {role:?}", metric.name).to_lowercase();
-        table.add(&name, contestant.name, milliseconds(after - before) / measured.requests * per);
+        table.add(&name, contestant.name, milliseconds(*ticks) / measured.requests * per);
     }
     Ok(())
 }

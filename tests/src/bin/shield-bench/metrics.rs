@@ -11,7 +11,7 @@ use shield_tests::origin::SINK_PATH;
 use super::contestants::{Contestant, Kind};
 
 /// What the load client measured.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Measured {
     pub(super) requests: f64,
     seconds: f64,
@@ -19,6 +19,9 @@ pub(super) struct Measured {
     p99_us: f64,
     #[serde(skip)]
     kib_per_connection: f64,
+    /// CPU time used meanwhile: of each role of the gate's, and of whoever was measured; ticks.
+    #[serde(skip)]
+    pub(super) ticks: (Vec<u64>, u64),
 }
 
 /// A load: host, path, connections, requests and further words for `shield-load`.
@@ -133,14 +136,24 @@ impl Metric {
         };
         let before = contestant.memory(deployment);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let told = read_line(&mut child)?;
+        let mut stdin = child.stdin.take().context("standard input is piped")?;
+        let mut stdout = BufReader::new(child.stdout.take().context("standard output is piped")?).lines();
+        let mut next_line = || Ok::<_, std::io::Error>(stdout.next().transpose()?.unwrap_or_default());
+        next_line()?;
+        let ticks = (deployment.daemon.cpu_ticks(), contestant.cpu_ticks(deployment));
+        // One that failed is gone already, and tells nothing.
+        let _ = stdin.write_all(b"\n");
+        let told = next_line()?;
+        let roles = deployment.daemon.cpu_ticks();
+        let used = roles.iter().zip(&ticks.0).map(|(after, before)| after - before).collect();
+        let ticks = (used, contestant.cpu_ticks(deployment) - ticks.1);
         let during = contestant.memory(deployment);
-        // One that does not wait for this is gone already.
-        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(b"\n"));
+        drop(stdin);
         child.wait()?;
         let mut measured: Measured =
             serde_json::from_str(&told).with_context(|| format!("{command:?} told `{told}`"))?;
         measured.kib_per_connection = (during - before) / measured.requests;
+        measured.ticks = ticks;
         Ok(measured)
     }
 
@@ -180,11 +193,4 @@ impl Metric {
         values.retain(|(name, _)| !direct || !name.contains("CPU"));
         values
     }
-}
-
-fn read_line(child: &mut std::process::Child) -> Result<String> {
-    let mut line = String::new();
-    let stdout = child.stdout.take().context("standard output is piped")?;
-    BufReader::new(stdout).read_line(&mut line).context("the load client cannot be read")?;
-    Ok(line)
 }
