@@ -7,6 +7,7 @@ mod forwarding;
 mod holding;
 mod naming;
 mod opening;
+mod private_hosts;
 mod recording;
 mod shapes;
 mod websockets;

@@ -123,6 +123,12 @@ fn certificate_reason(reason: &CertificateError) -> String {
             "its certificate is not valid yet"
         }
         CertificateError::Revoked => "its certificate was revoked",
+        CertificateError::UnknownRevocationStatus => {
+            "no list in upstream.hosts says whether its certificate was revoked"
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the list of revoked certificates is out of date"
+        }
         CertificateError::UnknownIssuer => "its certificate is not signed by a trusted authority",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "its certificate is for another name"
