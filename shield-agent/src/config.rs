@@ -4,6 +4,7 @@
 
 mod names;
 mod read;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::limits::Limits;
+use crate::flow::policy::host::HostPattern;
 pub use read::ConfigError;
 
 /// Everything in `/etc/shield/shield.yaml`.
@@ -68,6 +70,21 @@ pub struct UpstreamConfig {
     pub extra_roots: Vec<PathBuf>,
     /// How long dialling may take.
     pub connect_timeout: Duration,
+    /// Hosts with a trust or an identity of their own; the first that is meant counts.
+    pub hosts: Vec<UpstreamHost>,
+}
+
+/// One of `upstream.hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamHost {
+    /// Which hosts.
+    pub host: Vec<HostPattern>,
+    /// PEM files of the only roots trusted for them; the usual ones when empty.
+    pub roots: Vec<PathBuf>,
+    /// PEM files of revocation lists; when there are any, a certificate no list covers is refused.
+    pub crls: Vec<PathBuf>,
+    /// What we show when they ask who we are.
+    pub identity: Option<TlsFiles>,
 }
 
 /// `dns:`

@@ -30,6 +30,7 @@ pub mod roles;
 pub mod signals;
 pub mod socket;
 pub mod trust;
+pub mod upstream_hosts;
 pub mod users;
 pub mod watch;
 

@@ -11,6 +11,7 @@ mod identity;
 mod many;
 mod names;
 mod namespaces;
+mod private_service;
 mod quic;
 mod strict;
 mod terminal;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConsoleConfig, HoldConfig, TlsFiles, UpstreamConfig, names};
-use crate::yaml::{self, Fields, Mistakes, Node, Reader, Value};
+use super::{Config, ConsoleConfig, HoldConfig, TlsFiles, names, upstream};
+use crate::yaml::{self, Fields, Mistakes, Node, Reader};
 
 /// Largest body that can be held: a hold is shown whole and kept in one message between roles.
 const MAX_HELD_BODY: u64 = 64 << 20;
@@ -82,7 +82,7 @@ fn read(reader: &Reader, root: &Node) -> Config {
         policies: policies(reader, &fields),
         store_url: store(reader, &fields, &state_dir),
         console: console(reader, &fields),
-        upstream: upstream(reader, &fields),
+        upstream: upstream::section(reader, &fields),
         hold: hold(reader, &fields),
         mask: mask(reader, &fields),
         dns: names::section(reader, &fields),
@@ -106,7 +106,7 @@ fn directory(reader: &Reader, fields: &Fields<'_>, name: &str, usual: &str) -> P
     fields.get(name).and_then(|node| absolute(reader, node)).unwrap_or_else(|| usual.into())
 }
 
-fn absolute(reader: &Reader, node: &Node) -> Option<PathBuf> {
+pub(super) fn absolute(reader: &Reader, node: &Node) -> Option<PathBuf> {
     let path = PathBuf::from(reader.text(node)?);
     if !path.is_absolute() {
         let shown = path.display();
@@ -167,7 +167,7 @@ fn console(reader: &Reader, fields: &Fields<'_>) -> ConsoleConfig {
     console
 }
 
-fn tls(reader: &Reader, node: &Node) -> Option<TlsFiles> {
+pub(super) fn tls(reader: &Reader, node: &Node) -> Option<TlsFiles> {
     let section = reader.fields(node, &["cert", "key"]);
     let cert = section.required(reader, "cert").and_then(|node| absolute(reader, node));
     let key = section.required(reader, "key").and_then(|node| absolute(reader, node));
@@ -191,19 +191,6 @@ fn public_url(reader: &Reader, node: &Node, scheme: &str) -> Option<String> {
         return None;
     }
     Some(text.trim_end_matches('/').to_owned())
-}
-
-fn upstream(reader: &Reader, fields: &Fields<'_>) -> UpstreamConfig {
-    let mut upstream = UpstreamConfig { extra_roots: vec![], connect_timeout: Duration::from_secs(10) };
-    let Some(node) = fields.get("upstream") else { return upstream };
-    let section = reader.fields(node, &["extra_roots", "connect_timeout"]);
-    if let Some(Node { value: Value::List(items), .. }) = section.get("extra_roots") {
-        upstream.extra_roots = items.iter().filter_map(|node| absolute(reader, node)).collect();
-    } else if let Some(node) = section.get("extra_roots") {
-        upstream.extra_roots = absolute(reader, node).into_iter().collect();
-    }
-    positive(reader, &section, "connect_timeout", &mut upstream.connect_timeout);
-    upstream
 }
 
 fn hold(reader: &Reader, fields: &Fields<'_>) -> HoldConfig {
@@ -239,7 +226,7 @@ fn hold(reader: &Reader, fields: &Fields<'_>) -> HoldConfig {
     hold
 }
 
-fn positive(reader: &Reader, section: &Fields<'_>, name: &str, value: &mut Duration) {
+pub(super) fn positive(reader: &Reader, section: &Fields<'_>, name: &str, value: &mut Duration) {
     let Some(node) = section.get(name) else { return };
     match reader.duration(node) {
         Some(Duration::ZERO) => reader.mistake(node.place, "expected more than nothing"),

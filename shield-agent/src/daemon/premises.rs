@@ -17,12 +17,13 @@ use super::folders::{self, FolderError, Folders};
 use super::lock::InstanceLock;
 use super::policy_files::{PolicyFiles, PolicyFilesError};
 use super::trust::{self, TrustError};
+use super::upstream_hosts::{self, UpstreamHostError};
 use super::users::{self, RoleUserError, RoleUsers};
 use super::{resolvers, socket};
 use crate::config::{Config, TlsFiles};
 use crate::ipc::gate::{SOCKET, TrustFiles};
 use crate::ipc::supervisor::{ApproverConfig, TlsPem};
-use crate::ipc::worker::{PolicyText, WorkerConfig};
+use crate::ipc::worker::{HostTrust, PolicyText, WorkerConfig};
 
 /// File name of the approver's socket in `run_dir`.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -40,6 +41,7 @@ pub struct Premises {
     pub policy: PolicyText,
     users: RoleUsers,
     roots: Vec<CertificateDer<'static>>,
+    hosts: Vec<HostTrust>,
     tls: Option<TlsPem>,
     console: TcpListener,
     control: UnixListener,
@@ -58,6 +60,9 @@ pub enum PremisesError {
     /// Roots could not be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Files for single upstream hosts cannot be used.
+    #[error(transparent)]
+    UpstreamHosts(#[from] UpstreamHostError),
     /// Policy files could not be read.
     #[error(transparent)]
     PolicyFiles(#[from] PolicyFilesError),
@@ -78,13 +83,17 @@ impl Premises {
         let users = users::find()?;
         let folders = folders::prepare(&config, &users)?;
         let roots = trust::upstream_roots(&config)?;
+        let hosts = upstream_hosts::read(&config.upstream.hosts, &roots)?;
         let (policy_files, policy) = PolicyFiles::read(&config.policies)?;
         let tls = config.console.tls.as_ref().map(read_tls).transpose()?;
         let console = TcpListener::bind(config.console.listen)
             .map_err(|error| PremisesError::Console(config.console.listen, error))?;
         let control = bind(&config.run_dir.join(CONTROL_SOCKET), None)?;
         let gate = bind(&config.run_dir.join(SOCKET), users::group(&config.group)?)?;
-        Ok((Self { config, folders, policy_files, policy, users, roots, tls, console, control, lock }, gate))
+        Ok((
+            Self { config, folders, policy_files, policy, users, roots, hosts, tls, console, control, lock },
+            gate,
+        ))
     }
 
     /// What a crew is started with.
@@ -108,6 +117,7 @@ impl Premises {
         WorkerConfig {
             ca_certificate: Vec::new(),
             upstream_roots: self.roots.iter().map(|root| root.to_vec()).collect(),
+            upstream_hosts: self.hosts.clone(),
             connect_timeout: self.config.upstream.connect_timeout,
             resolvers: resolvers::choose(&self.config.dns.upstream),
             names: self.config.dns.limits.clone(),

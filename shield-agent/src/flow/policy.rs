@@ -7,7 +7,7 @@ mod body;
 mod condition;
 mod explain;
 mod facts;
-mod host;
+pub mod host;
 mod index;
 pub mod inline;
 mod json;

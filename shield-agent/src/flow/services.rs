@@ -15,7 +15,8 @@ use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::review::approver::Approver;
 use crate::flow::review::websocket::Waiting;
-use crate::flow::upstream::{Upstream, trust};
+use crate::flow::upstream::Upstream;
+use crate::flow::upstream::trust::Trust;
 use crate::ipc::worker::WorkerConfig;
 use crate::names::AgentName;
 
@@ -62,7 +63,7 @@ impl Services {
         let provider = Arc::new(provider());
         let forbidden = Arc::new(Forbidden::default());
         forbidden.add(&config.own_addresses);
-        let tls = Arc::new(trust::client_config(&config.upstream_roots, Arc::clone(&provider))?);
+        let trust = Trust::new(&config.upstream_roots, &config.upstream_hosts, &provider)?;
         let policy = dns::Policy::default();
         let resolver = Arc::new(dns::Resolver::new(config.resolvers, config.names, Arc::clone(&policy)));
         tokio::spawn(record_refused_names(Arc::clone(&resolver), Arc::clone(&approver)));
@@ -71,7 +72,7 @@ impl Services {
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
             websockets: Arc::default(),
-            upstream: Upstream::new(tls, Arc::clone(&forbidden), config.connect_timeout),
+            upstream: Upstream::new(trust, Arc::clone(&forbidden), config.connect_timeout),
             callers,
             forbidden,
             resolver,

@@ -31,6 +31,7 @@ use connection::{Connection, Unanswered};
 use dial::Dialer;
 use error::UpstreamError;
 use pool::{Key, Pool};
+use trust::Trust;
 
 /// How long an upstream may take to begin its answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(900);
@@ -55,9 +56,9 @@ pub struct Outbound {
 }
 
 impl Upstream {
-    /// An upstream side that dials with `tls` and never goes to a forbidden address.
-    pub fn new(tls: Arc<rustls::ClientConfig>, forbidden: Arc<Forbidden>, connect_timeout: Duration) -> Self {
-        let dialer = Dialer::new(tls, forbidden, connect_timeout);
+    /// An upstream side that goes to whom `trust` trusts and never to a forbidden address.
+    pub fn new(trust: Trust, forbidden: Arc<Forbidden>, connect_timeout: Duration) -> Self {
+        let dialer = Dialer::new(trust, forbidden, connect_timeout);
         Self { dialer, pool: Pool::start(), answer_within: ANSWER_WITHIN }
     }
 
@@ -192,8 +193,8 @@ mod tests {
         let forbidden = Arc::new(Forbidden::default());
         forbidden.add(own);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = Arc::new(trust::client_config(&[], provider).unwrap());
-        Upstream::new(tls, forbidden, Duration::from_secs(5))
+        let trust = Trust::new(&[], &[], &provider).unwrap();
+        Upstream::new(trust, forbidden, Duration::from_secs(5))
     }
 
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {

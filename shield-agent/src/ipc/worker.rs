@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dns::limits::Limits;
 use crate::flow::origin::Ancestor;
+use crate::flow::policy::host::HostPattern;
 use crate::names::AgentName;
 
 /// From the supervisor to the worker. File descriptors travel with `AddGate`, in the order its fields name them.
@@ -84,6 +85,8 @@ pub struct WorkerConfig {
     pub ca_certificate: Vec<u8>,
     /// DER of every root upstream certificates may chain to: the host's and `upstream.extra_roots`.
     pub upstream_roots: Vec<Vec<u8>>,
+    /// Hosts with roots or an identity of their own; the first that is meant counts.
+    pub upstream_hosts: Vec<HostTrust>,
     /// How long dialling an upstream may take.
     pub connect_timeout: Duration,
     /// Resolvers DNS questions are forwarded to.
@@ -96,6 +99,35 @@ pub struct WorkerConfig {
     pub hold_wait: Duration,
     /// `hold.max_body`, in bytes.
     pub max_body: u64,
+}
+
+/// `upstream.hosts`, as read from disk. Everything is DER.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HostTrust {
+    /// Which hosts.
+    pub host: Vec<HostPattern>,
+    /// The only roots trusted for them; the usual ones when empty.
+    pub roots: Vec<Vec<u8>>,
+    /// Lists of revoked certificates.
+    pub crls: Vec<Vec<u8>>,
+    /// What we show when they ask who we are.
+    pub identity: Option<Identity>,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Identity {
+    /// The chain.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Leaves the key out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity(…)")
+    }
 }
 
 /// Policy files as text, in the order they were listed.

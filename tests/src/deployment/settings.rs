@@ -15,6 +15,8 @@ pub struct Settings {
     pub instance: String,
     /// `hold.wait`.
     pub hold_wait: String,
+    /// Further keys of `upstream`, each followed by a comma.
+    pub upstream: String,
     /// The policy file's text.
     pub policy: String,
     /// Room for everything the daemon stores, as `mount` takes it; without limit when absent.
@@ -46,6 +48,7 @@ impl Default for Settings {
         Self {
             instance: format!("test-{}-{number}", std::process::id()),
             hold_wait: "30s".into(),
+            upstream: String::new(),
             policy: POLICY.into(),
             state_size: None,
             managed: false,
@@ -79,11 +82,12 @@ group: "{group}"
 policies: ["{policy}"]
 store: {{ url: "sqlite://{state}/shield.db" }}
 console: {{ listen: "127.0.0.1:{console}", public_url: "http://localhost:{console}" }}
-upstream: {{ extra_roots: ["{roots}"], connect_timeout: 5s }}
+upstream: {{ {upstream} extra_roots: ["{roots}"], connect_timeout: 5s }}
 hold: {{ wait: {wait}, expires: 10m }}
 dns: {{ upstream: ["{resolver}:53"] }}
 "#,
             instance = self.instance,
+            upstream = self.upstream,
             state = place("state").display(),
             run = place("run").display(),
             group = super::GROUP,

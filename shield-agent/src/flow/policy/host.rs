@@ -1,10 +1,12 @@
 //! Patterns of hosts and of agents' names.
 
+use serde::{Deserialize, Serialize};
+
 use crate::flow::http::host::canonical;
 
 /// `*`, `*.acme.internal` (every name below it, not itself), or one host in canonical form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HostPattern {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostPattern {
     /// Every host.
     Any,
     /// Names that end in a dot and this.
@@ -15,7 +17,7 @@ pub(super) enum HostPattern {
 
 impl HostPattern {
     /// Reads a pattern; the error says what would be right.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self::Any);
         }
@@ -34,7 +36,7 @@ impl HostPattern {
     }
 
     /// Whether a canonical host is meant.
-    pub(super) fn matches(&self, host: &str) -> bool {
+    pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Below(name) => host.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')),

@@ -2,7 +2,7 @@
 
 use ::http::Version;
 
-use super::world::{Origin, World, certificate_for};
+use super::world::{Origin, World};
 
 #[tokio::test]
 async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
@@ -84,33 +84,6 @@ async fn a_kept_connection_the_origin_closed_is_not_a_failure() {
         assert_eq!(client.send("GET", &origin.host(), "/close", "").await.status, 200);
     }
     assert_eq!(origin.connections(), 3);
-}
-
-#[tokio::test]
-async fn an_upstream_whose_certificate_is_bad_is_refused_in_plain_words() {
-    let past = rcgen::date_time_ymd(2001, 1, 1);
-    let expired = certificate_for("localhost", |leaf| (leaf.not_before, leaf.not_after) = (past, past));
-    let other_name = certificate_for("elsewhere.example", |_| {});
-    let (_, chain, key) = certificate_for("localhost", |_| {});
-    let untrusted = (certificate_for("localhost", |_| {}).0, chain, key);
-    let not_for_servers = certificate_for("localhost", |leaf| {
-        leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-    });
-    let cases = [
-        (expired, "has expired"),
-        (other_name, "for another name"),
-        (untrusted, "not signed by a trusted authority"),
-        (not_for_servers, "not for servers"),
-    ];
-    for ((root, chain, key), reason) in cases {
-        let origin = Origin::certified(root, chain, key).await;
-        let world = World::start(&origin.root).await;
-        let got = world.https(origin.address).await.send("GET", &origin.host(), "/", "").await;
-        assert_eq!(got.status, 502);
-        assert!(got.text().contains(reason) && got.text().contains("NOT been executed"), "{}", got.text());
-        assert!(origin.is_quiet().await);
-        assert!(world.approver.outcome().await.error.unwrap().contains(reason));
-    }
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ impl World {
         let mut config = WorkerConfig {
             ca_certificate: ca.to_vec(),
             upstream_roots: vec![root.to_vec()],
+            upstream_hosts: vec![],
             connect_timeout: Duration::from_secs(5),
             resolvers: vec![],
             names: Limits::default(),

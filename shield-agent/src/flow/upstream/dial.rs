@@ -13,19 +13,17 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::trust::Trust;
 use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::http::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// Makes connections.
 pub struct Dialer {
-    tls: TlsConnector,
-    /// The same, offering HTTP/1.1 alone.
-    tls_http1: TlsConnector,
+    trust: Trust,
     forbidden: Arc<Forbidden>,
     within: Duration,
 }
@@ -39,26 +37,24 @@ pub enum Dialed {
 }
 
 impl Dialer {
-    /// Dials with `tls`, never to a forbidden address, and gives up after `within`.
-    pub fn new(tls: Arc<rustls::ClientConfig>, forbidden: Arc<Forbidden>, within: Duration) -> Self {
-        let mut http1 = rustls::ClientConfig::clone(&tls);
-        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { tls: tls.into(), tls_http1: Arc::new(http1).into(), forbidden, within }
+    /// Dials whom `trust` trusts, never to a forbidden address, and gives up after `within`.
+    pub fn new(trust: Trust, forbidden: Arc<Forbidden>, within: Duration) -> Self {
+        Self { trust, forbidden, within }
     }
 
     /// Dials `address`; with TLS when there is a `name` to verify.
     pub async fn dial(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
-        self.dial_with(&self.tls, address, name).await
+        self.dial_with(false, address, name).await
     }
 
     /// The same for a request that HTTP/2 has no form for.
     pub async fn dial_http1(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
-        self.dial_with(&self.tls_http1, address, name).await
+        self.dial_with(true, address, name).await
     }
 
     async fn dial_with(
         &self,
-        tls: &TlsConnector,
+        http1: bool,
         address: SocketAddr,
         name: Option<&str>,
     ) -> Result<Dialed, UpstreamError> {
@@ -73,6 +69,7 @@ impl Dialer {
         let tls_failed = |source| UpstreamError::Tls { name: name.to_owned(), source };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|error| tls_failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let tls = self.trust.connector(name, http1);
         let handshake = timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| too_slow())?;
         Ok(Dialed::Tls(Box::new(handshake.map_err(tls_failed)?)))
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::flow::accept::forbidden::ForbiddenAddress;
 
@@ -105,31 +105,46 @@ fn tls_reason(error: &io::Error) -> String {
     let tls =
         error.get_ref().and_then(|error| (error as &(dyn Error + 'static)).downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(reason)) => certificate_reason(reason).to_owned(),
+        Some(rustls::Error::InvalidCertificate(reason)) => certificate_reason(reason),
+        Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion))
+        | Some(rustls::Error::PeerIncompatible(_)) => "the server offers only outdated TLS".to_owned(),
         Some(rustls::Error::AlertReceived(alert)) => format!("the server refused it ({alert:?})"),
-        Some(rustls::Error::PeerIncompatible(_)) => "the server offers only outdated TLS".to_owned(),
+        Some(rustls::Error::InvalidMessage(_)) => "what the server sends is not TLS".to_owned(),
         Some(other) => other.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
         None => error.kind().to_string(),
     }
 }
 
-fn certificate_reason(reason: &CertificateError) -> &'static str {
-    match reason {
+fn certificate_reason(reason: &CertificateError) -> String {
+    let plain = match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet"
         }
         CertificateError::Revoked => "its certificate was revoked",
+        CertificateError::UnknownRevocationStatus => {
+            "no list in upstream.hosts says whether its certificate was revoked"
+        }
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the list of revoked certificates is out of date"
+        }
         CertificateError::UnknownIssuer => "its certificate is not signed by a trusted authority",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "its certificate is for another name"
         }
         CertificateError::BadSignature => "its certificate's signature is wrong",
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its certificate is signed in an outdated way"
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not for servers"
         }
         CertificateError::BadEncoding => "its certificate cannot be read",
+        // The verifier's own word for what has no name above, such as a violated constraint.
+        CertificateError::Other(other) => return format!("its certificate cannot be verified: {other}"),
         _ => "its certificate cannot be verified",
-    }
+    };
+    plain.to_owned()
 }

@@ -64,8 +64,12 @@ impl World {
 
     /// HTTPS over HTTP/1.1 to `localhost`.
     pub(in crate::flow::tests) async fn https(&self, original: SocketAddr) -> Client {
-        let stream = self.tls(original, "localhost", &[b"http/1.1"]).await.unwrap();
-        Client::h1(stream).await
+        self.https_as(original, "localhost").await
+    }
+
+    /// HTTPS over HTTP/1.1 to a name or an address.
+    pub(in crate::flow::tests) async fn https_as(&self, original: SocketAddr, name: &str) -> Client {
+        Client::h1(self.tls(original, name, &[b"http/1.1"]).await.unwrap()).await
     }
 
     /// HTTPS over HTTP/2 to `localhost`.

@@ -13,8 +13,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -58,6 +61,24 @@ impl Origin {
         key: PrivatePkcs8KeyDer<'static>,
     ) -> Self {
         Self::start(root, Some(tls(chain, key, &[b"http/1.1"]))).await
+    }
+
+    /// The same, for clients that show a certificate below `clients`.
+    pub(in crate::flow::tests) async fn for_known_clients(
+        clients: CertificateDer<'static>,
+        (root, chain, key): (
+            CertificateDer<'static>,
+            Vec<CertificateDer<'static>>,
+            PrivatePkcs8KeyDer<'static>,
+        ),
+    ) -> Self {
+        let mut known = RootCertStore::empty();
+        known.add(clients).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(known.into(), provider()).build().unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_client_cert_verifier(verifier).with_single_cert(chain, key.into()).unwrap();
+        Self::start(root, Some(Arc::new(config).into())).await
     }
 
     /// Plain HTTP/1.1.
@@ -139,15 +160,28 @@ fn tls(
     key: PrivatePkcs8KeyDer<'static>,
     protocols: &[&[u8]],
 ) -> TlsAcceptor {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let provider = provider();
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key.into())
-        .unwrap();
+        .with_cert_resolver(unchecked(&provider, chain, key));
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Arc::new(config).into()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Serves these as they are, fitting or not.
+fn unchecked(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
+) -> Arc<SingleCertAndKey> {
+    let key = provider.key_provider.load_private_key(key.into()).unwrap();
+    Arc::new(CertifiedKey::new(chain, key).into())
 }
 
 /// Answers `200` and the length of the body; `/big?N` answers N bytes; after `/close` the connection is closed.
