@@ -12,6 +12,8 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/smuggling");
 /// What `{long}` stands for: more than a head may have.
 const LONG: usize = 70_000;
 
+const REST: &[u8] = b"{rest}";
+
 /// One payload and what is expected of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -20,6 +22,8 @@ pub(crate) struct Case {
     pub(crate) protocol: Protocol,
     lines: Vec<String>,
     pub(crate) expected: Expected,
+    /// Whether it is about the name of a TLS session.
+    pub(crate) only_tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,7 @@ fn case(name: String, protocol: Protocol, text: &str) -> Result<Case> {
     let expected_at = text.find("\n=> ").context("nothing is expected")?;
     let (lines, expected) = text.split_at(expected_at);
     let expected: Vec<&str> = expected.lines().filter_map(|line| line.strip_prefix("=> ")).collect();
+    let only_tls = protocol == Protocol::H2 || expected == ["421"];
     let expected = match expected[..] {
         ["refused"] => Expected::Refused,
         ["reset"] => Expected::Reset,
@@ -70,7 +75,7 @@ fn case(name: String, protocol: Protocol, text: &str) -> Result<Case> {
         _ => Expected::Shown(expected.iter().map(|line| shown(line)).collect::<Result<_>>()?),
     };
     ensure!(lines.contains("{path}"), "nothing of it would be recognised");
-    Ok(Case { name, protocol, lines: lines.split('\n').map(str::to_owned).collect(), expected })
+    Ok(Case { name, protocol, lines: lines.split('\n').map(str::to_owned).collect(), expected, only_tls })
 }
 
 fn shown(line: &str) -> Result<[String; 3]> {
@@ -96,7 +101,7 @@ impl Case {
                         bytes.extend(b"\r\n");
                     }
                 }
-                Ok(bytes)
+                Ok(with_length(bytes))
             }
         }
     }
@@ -114,6 +119,14 @@ impl Case {
 
 fn fill(text: &str, host: &str, path: &str) -> String {
     text.replace("{host}", host).replace("{path}", path).replace("{long}", &"a".repeat(LONG))
+}
+
+/// The number of bytes behind the head, in place of `{rest}`.
+fn with_length(bytes: Vec<u8>) -> Vec<u8> {
+    let find = |text: &[u8]| bytes.windows(text.len()).position(|part| part == text);
+    let (Some(at), Some(end)) = (find(REST), find(b"\r\n\r\n")) else { return bytes };
+    let length = (bytes.len() - end - 4).to_string();
+    [&bytes[..at], length.as_bytes(), &bytes[at + REST.len()..]].concat()
 }
 
 fn unescape(text: &str) -> Result<Vec<u8>> {

@@ -26,9 +26,15 @@ pub(crate) fn differences(origin: &Origin, account: &Account, shown: &[Shown]) -
         }
     }
     let not_received = open.iter().filter(|one| one.finished.status == Some(origin.server.seen()));
-    found.extend(not_received.map(|one| format!("shown and not received: {one:?}")));
+    found.extend(not_received.map(|one| format!("shown and not received: {}", brief(one))));
     found.extend(unasked(account, &open));
     found.into_iter().map(|difference| format!("{:?} {:?}: {difference}", origin.server, origin.protocol)).collect()
+}
+
+/// An exchange in few words.
+pub(crate) fn brief(shown: &Shown) -> String {
+    let Shown { judged, finished } = shown;
+    format!("{} {} {:?} {finished:?}", judged.method, judged.url, judged.digest)
 }
 
 /// Whether an exchange is what an origin received: method and URL, the length of the body, and for servers that tell
@@ -79,8 +85,8 @@ fn digest(sha256: &str) -> Option<Digest> {
 /// Answers a server gave without its application that nobody waited for: it read a request where none was sent. An
 /// exchange that broke off accounts for one.
 fn unasked(account: &Account, open: &[&Shown]) -> Option<String> {
-    let answered = |status: i32| {
-        open.iter().filter(|one| one.finished.status.map(i32::from) == Some(status)).count()
+    let answered = |status: i64| {
+        open.iter().filter(|one| one.finished.status.map(i64::from) == Some(status)).count()
     };
     let excess: usize =
         account.refused.iter().map(|(status, times)| times.saturating_sub(answered(*status))).sum();

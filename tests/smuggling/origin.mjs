@@ -29,7 +29,7 @@ const server = kind === 'h2'
 // Neither is an answer: both would keep the request from the application.
 server.on('checkContinue', answer).on('checkExpectation', answer);
 server.on('clientError', (error, socket) => {
-  if (error.code !== 'ECONNRESET') note({ unreadable: error.message });
+  if (error.code !== 'ECONNRESET') note({ unreadable: `${error.message}: ${error.rawPacket?.toString('latin1').slice(0, 300)}` });
   socket.destroy();
 });
 server.listen(Number(port), address);

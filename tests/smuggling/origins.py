@@ -110,7 +110,10 @@ def standard():
             return self.seen
 
         def seen(self):
-            body = self.chunks() if "transfer-encoding" in self.headers else self.counted()
+            try:
+                body = self.chunks() if "transfer-encoding" in self.headers else self.counted()
+            except (EOFError, ValueError):
+                return
             # `path` is not what was asked for: slashes at its beginning are taken out.
             note(self.command, self.requestline.split(" ")[1], self.headers.get("host", ""), body)
             self.send_response(203)
@@ -120,12 +123,18 @@ def standard():
                 self.wfile.write(b"seen")
 
         def counted(self):
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
+            return self.exactly(int(self.headers.get("content-length", 0)))
+
+        def exactly(self, size):
+            body = self.rfile.read(size)
+            if len(body) < size:
+                raise EOFError
+            return body
 
         def chunks(self):
             body = b""
             while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
+                body += self.exactly(size)
                 self.rfile.readline()
             self.rfile.readline()
             return body

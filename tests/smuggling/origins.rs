@@ -72,7 +72,7 @@ pub(crate) struct Account {
     /// What its application received.
     pub(crate) received: Vec<Received>,
     /// How often it answered what without its application, where it keeps a log of that.
-    pub(crate) refused: BTreeMap<i32, usize>,
+    pub(crate) refused: BTreeMap<i64, usize>,
     /// What it could not read.
     pub(crate) unreadable: Vec<String>,
 }
@@ -289,7 +289,7 @@ struct Line {
     sha256: Option<String>,
     body: Option<String>,
     headers: Option<Vec<(String, String)>>,
-    status: Option<i32>,
+    status: Option<Number>,
     unreadable: Option<String>,
 }
 
@@ -297,8 +297,17 @@ struct Line {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
-    Number(u64),
+    Number(i64),
     Text(String),
+}
+
+impl Number {
+    fn get(&self) -> Result<i64> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Text(text) => text.parse().with_context(|| format!("`{text}` is no number")),
+        }
+    }
 }
 
 impl Origin {
@@ -346,14 +355,14 @@ impl Account {
             self.unreadable.push(why);
             return Ok(());
         }
-        if let Some(status) = line.status.filter(|status| *status != i32::from(seen)) {
+        let status = line.status.map(|status| status.get()).transpose()?;
+        if let Some(status) = status.filter(|status| *status != i64::from(seen)) {
             *self.refused.entry(status).or_default() += 1;
             return Ok(());
         }
         let (Some(method), Some(target)) = (line.method, line.target) else { return Ok(()) };
         let length = match (line.length, &line.body) {
-            (Some(Number::Number(length)), _) => length,
-            (Some(Number::Text(length)), _) => length.parse()?,
+            (Some(length), _) => length.get()?.try_into()?,
             (None, body) => body.as_ref().map_or(0, |body| body.len() as u64),
         };
         let sha256 = line.sha256.unwrap_or_else(|| hex(&Sha256::digest(line.body.unwrap_or_default())));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use shield_tests::deployment::{Deployment, Settings, tool};
 use shield_tests::speech::{Heard, Protocol, Saying};
 use shield_tests::wait;
@@ -82,28 +82,29 @@ impl Site {
         Ok(all)
     }
 
-    /// What the journal shows and what every origin received, once they agree.
-    pub(crate) fn agreed(&self) -> Result<(Vec<Shown>, Vec<(Origin, Account)>)> {
+    /// What the journal shows and what every origin received, once they agree or will not.
+    pub(crate) fn outcome(&self) -> Result<Outcome> {
         let shown = shown::all(&self.deployment)?;
-        let accounts = || -> Result<Vec<(Origin, Account)>> {
-            let all = self.origins.all.iter();
-            all.map(|origin| Ok((origin.clone(), origin.account(&self.deployment)?))).collect()
+        let read = || -> Result<Outcome> {
+            let origins = self.origins.all.iter();
+            let accounts = origins.map(|origin| Ok((origin.clone(), origin.account(&self.deployment)?)));
+            let accounts = accounts.collect::<Result<Vec<_>>>()?;
+            let compared = accounts.iter().map(|(origin, account)| oracle::differences(origin, account, &shown));
+            let differences = compared.collect::<Vec<_>>().concat();
+            Ok(Outcome { shown: shown.clone(), accounts, differences })
         };
-        let mut differences = Vec::new();
         // Servers write down what they received after they answered.
         let agreed = wait::within(Duration::from_secs(10), || {
-            let accounts = accounts().ok()?;
-            let compared = accounts.iter().map(|(origin, account)| oracle::differences(origin, account, &shown));
-            differences = compared.collect::<Vec<_>>().concat();
-            differences.is_empty().then_some(accounts)
+            read().ok().filter(|outcome| outcome.differences.is_empty())
         });
-        let Some(accounts) = agreed else {
-            // If they could not be read at all, that is what is wrong.
-            accounts()?;
-            let count = differences.len();
-            differences.truncate(20);
-            bail!("{count} differences between shown and received:\n{}", differences.join("\n"));
-        };
-        Ok((shown, accounts))
+        agreed.map_or_else(read, Ok)
     }
+}
+
+/// What became of everything that was said.
+pub(crate) struct Outcome {
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) accounts: Vec<(Origin, Account)>,
+    /// Where the two do not agree.
+    pub(crate) differences: Vec<String>,
 }
