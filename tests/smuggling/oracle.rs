@@ -14,8 +14,7 @@ const OF_THE_CONNECTION: [&str; 4] = ["host", "content-length", "transfer-encodi
 
 /// What one origin received and what was shown of it do not agree on; nothing, if all is well.
 pub(crate) fn differences(origin: &Origin, account: &Account, shown: &[Shown]) -> Vec<String> {
-    let mut found: Vec<String> =
-        account.unreadable.iter().map(|why| format!("received what it could not read: {why}")).collect();
+    let mut found = Vec::new();
     // Those that were answered first: of two that are alike, the one that broke off was not received.
     let mut open: Vec<&Shown> = shown.iter().filter(|one| one.judged.destination.port == origin.port).collect();
     open.sort_by_key(|one| one.finished.status != Some(origin.server.seen()));
@@ -82,16 +81,20 @@ fn digest(sha256: &str) -> Option<Digest> {
     Some(Digest(bytes))
 }
 
-/// Answers a server gave without its application that nobody waited for: it read a request where none was sent. An
-/// exchange that broke off accounts for one.
+/// What a server answered without its application and nobody asked, or could not read: it saw a request where none was
+/// sent. An exchange that broke off accounts for one of those.
 fn unasked(account: &Account, open: &[&Shown]) -> Option<String> {
     let answered = |status: i64| {
         open.iter().filter(|one| one.finished.status.map(i64::from) == Some(status)).count()
     };
-    let excess: usize =
+    let refused: usize =
         account.refused.iter().map(|(status, times)| times.saturating_sub(answered(*status))).sum();
+    let excess = refused + account.unreadable.len();
     let broken = open.iter().filter(|one| one.finished.error.is_some()).count();
-    (excess > broken).then(|| format!("{excess} answers nobody asked for, {broken} requests broke off: {account:?}"))
+    (excess > broken).then(|| {
+        let Account { refused, unreadable, .. } = account;
+        format!("{excess} answers nobody asked for, {broken} broke off: {refused:?}, {unreadable:?}")
+    })
 }
 
 #[cfg(test)]

@@ -109,6 +109,11 @@ impl Server {
         matches!(self, Self::Uvicorn | Self::Hypercorn)
     }
 
+    /// Whether its application gets what came of a body that broke off, as if it were whole.
+    pub(crate) fn takes_broken_bodies(self) -> bool {
+        matches!(self, Self::Apache | Self::Haproxy)
+    }
+
     /// Starts it at `port` and, where its configuration has two, the one after it.
     fn start(self, place: &Place<'_>, origins: &[Origin]) -> Result<Vec<Child>> {
         let port = origins[0].port;
