@@ -47,7 +47,6 @@ fn send(site: &Site, cases: &[Case]) -> Result<()> {
         }
     }
     let count = wrong.len();
-    std::fs::write("/tmp/wrong.txt", wrong.join("\n"))?;
     wrong.truncate(40);
     ensure!(wrong.is_empty(), "{count} things wrong of {} attempts:\n{}", attempts.len(), wrong.join("\n"));
     println!("{} cases, {} attempts, {} requests shown and received", cases.len(), attempts.len(), shown.len());

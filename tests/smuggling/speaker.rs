@@ -31,9 +31,7 @@ async fn main() -> Result<()> {
         speaking.spawn(async move {
             let _place = places.acquire().await;
             let mut answer = Vec::new();
-            let st=std::time::Instant::now();
             let error = say(&saying, &connectors, &mut answer).await.err();
-            if st.elapsed().as_millis()>2500 {eprintln!("SLOW {} {} {:?} {:?}",number,st.elapsed().as_millis(),String::from_utf8_lossy(&saying.bytes[..saying.bytes.len().min(150)]),String::from_utf8_lossy(&answer));}
             Heard { number, answer, error: error.map(|error| format!("{error:#}")) }
         });
     }
