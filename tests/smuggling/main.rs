@@ -3,6 +3,7 @@
 
 mod cases;
 mod corpus;
+mod mutants;
 mod oracle;
 mod origins;
 mod shown;
