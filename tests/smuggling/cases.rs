@@ -95,7 +95,8 @@ impl Case {
             Protocol::H1 => {
                 let mut bytes = Vec::new();
                 for (number, line) in self.lines.iter().enumerate() {
-                    let (line, joined) = line.strip_suffix('\\').map_or((&line[..], false), |line| (line, true));
+                    let (line, joined) =
+                        line.strip_suffix('\\').map_or((&line[..], false), |line| (line, true));
                     bytes.extend(filled(line)?);
                     if !joined && number + 1 < self.lines.len() {
                         bytes.extend(b"\r\n");
@@ -183,10 +184,12 @@ fn last(frames: &mut [Frame]) -> Result<&mut Frame> {
 
 /// A pseudo field's name begins with the sign that ends every name.
 fn name_and_value(line: &str) -> Result<(&str, &str)> {
-    let end = line.char_indices().skip(1).find(|&(at, c)| {
-        c == ':' && line[at + 1..].chars().next().is_none_or(|next| next == ' ')
-    });
-    let end = end.map(|(at, _)| at).or(line.starts_with(": ").then_some(0)).context("a field without a colon")?;
+    let end = line
+        .char_indices()
+        .skip(1)
+        .find(|&(at, c)| c == ':' && line[at + 1..].chars().next().is_none_or(|next| next == ' '));
+    let end =
+        end.map(|(at, _)| at).or(line.starts_with(": ").then_some(0)).context("a field without a colon")?;
     let value = &line[end + 1..];
     Ok((&line[..end], value.strip_prefix(' ').unwrap_or(value)))
 }

@@ -43,13 +43,21 @@ fn send(site: &Site, cases: &[Case]) -> Result<()> {
         let account = accounts.iter().find(|(origin, _)| origin.port == attempt.origin.port);
         let (_, account) = account.context("an origin without an account")?;
         if let Err(why) = attempt.check(heard, &shown, account) {
-            wrong.push(format!("{} → {:?} {:?}: {why:#}", attempt.case.name, attempt.origin.server, attempt.origin.protocol));
+            wrong.push(format!(
+                "{} → {:?} {:?}: {why:#}",
+                attempt.case.name, attempt.origin.server, attempt.origin.protocol
+            ));
         }
     }
     let count = wrong.len();
     wrong.truncate(40);
     ensure!(wrong.is_empty(), "{count} things wrong of {} attempts:\n{}", attempts.len(), wrong.join("\n"));
-    println!("{} cases, {} attempts, {} requests shown and received", cases.len(), attempts.len(), shown.len());
+    println!(
+        "{} cases, {} attempts, {} requests shown and received",
+        cases.len(),
+        attempts.len(),
+        shown.len()
+    );
     Ok(())
 }
 
@@ -61,7 +69,11 @@ fn attempts<'a>(site: &'a Site, cases: &'a [Case]) -> Vec<Attempt<'a>> {
         for (number, origin) in origins.enumerate() {
             // What is refused is refused before anybody asks how it would be judged: one of the two will do.
             let both = matches!(case.expected, Expected::Shown(_));
-            for prefix in [JUDGED_PATH, STREAMED_PATH].into_iter().skip(usize::from(!both && number % 2 == 1)).take(1 + usize::from(both)) {
+            for prefix in [JUDGED_PATH, STREAMED_PATH]
+                .into_iter()
+                .skip(usize::from(!both && number % 2 == 1))
+                .take(1 + usize::from(both))
+            {
                 let path = format!("{prefix}{:05}", attempts.len());
                 attempts.push(Attempt { case, origin, path });
             }
@@ -81,7 +93,8 @@ pub(crate) fn host(origin: &Origin) -> String {
 impl Attempt<'_> {
     fn check(&self, heard: &Heard, shown: &[Shown], account: &Account) -> Result<()> {
         let shown: Vec<&Shown> = shown.iter().filter(|one| one.judged.url.contains(&self.path)).collect();
-        let received: Vec<_> = account.received.iter().filter(|one| one.target.contains(&self.path)).collect();
+        let received: Vec<_> =
+            account.received.iter().filter(|one| one.target.contains(&self.path)).collect();
         let answer = String::from_utf8_lossy(&heard.answer);
         let context = || {
             let answer: String = answer.chars().take(300).collect();

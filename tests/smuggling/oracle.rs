@@ -16,7 +16,8 @@ const OF_THE_CONNECTION: [&str; 4] = ["host", "content-length", "transfer-encodi
 pub(crate) fn differences(origin: &Origin, account: &Account, shown: &[Shown]) -> Vec<String> {
     let mut found = Vec::new();
     // Those that were answered first: of two that are alike, the one that broke off was not received.
-    let mut open: Vec<&Shown> = shown.iter().filter(|one| one.judged.destination.port == origin.port).collect();
+    let mut open: Vec<&Shown> =
+        shown.iter().filter(|one| one.judged.destination.port == origin.port).collect();
     open.sort_by_key(|one| one.finished.status != Some(origin.server.seen()));
     for received in &account.received {
         match open.iter().position(|one| is_shown_as(origin, received, one)) {
@@ -27,7 +28,10 @@ pub(crate) fn differences(origin: &Origin, account: &Account, shown: &[Shown]) -
     let not_received = open.iter().filter(|one| one.finished.status == Some(origin.server.seen()));
     found.extend(not_received.map(|one| format!("shown and not received: {}", brief(one))));
     found.extend(unasked(account, &open));
-    found.into_iter().map(|difference| format!("{:?} {:?}: {difference}", origin.server, origin.protocol)).collect()
+    found
+        .into_iter()
+        .map(|difference| format!("{:?} {:?}: {difference}", origin.server, origin.protocol))
+        .collect()
 }
 
 /// An exchange in few words.
@@ -47,7 +51,11 @@ fn is_shown_as(origin: &Origin, received: &Received, shown: &Shown) -> bool {
     let alike = shown.judged.method == received.method
         && url(shown.judged.url.clone()) == url(head.url())
         && shown.finished.sent == received.length;
-    if !alike || received.headers.is_none() || url(head.url()) != head.url() || shown.judged.url.ends_with('?') {
+    if !alike
+        || received.headers.is_none()
+        || url(head.url()) != head.url()
+        || shown.judged.url.ends_with('?')
+    {
         return alike;
     }
     let whole = head.digest(digest(&received.sha256));
@@ -67,7 +75,9 @@ fn head(origin: &Origin, received: &Received) -> Option<RequestHead> {
         port: origin.port,
         method: received.method.clone(),
         target: received.target.clone(),
-        headers: fields.map(|(name, value)| Header { name: name.to_lowercase(), value: value.clone() }).collect(),
+        headers: fields
+            .map(|(name, value)| Header { name: name.to_lowercase(), value: value.clone() })
+            .collect(),
     };
     // The port is left out exactly where it is the scheme's own.
     (head.authority() == received.host).then_some(head)
@@ -84,9 +94,8 @@ fn digest(sha256: &str) -> Option<Digest> {
 /// What a server answered without its application and nobody asked, or could not read: it saw a request where none was
 /// sent. An exchange that broke off accounts for one of those.
 fn unasked(account: &Account, open: &[&Shown]) -> Option<String> {
-    let answered = |status: i64| {
-        open.iter().filter(|one| one.finished.status.map(i64::from) == Some(status)).count()
-    };
+    let answered =
+        |status: i64| open.iter().filter(|one| one.finished.status.map(i64::from) == Some(status)).count();
     let refused: usize =
         account.refused.iter().map(|(status, times)| times.saturating_sub(answered(*status))).sum();
     let excess = refused + account.unreadable.len();

@@ -172,7 +172,9 @@ impl Origins {
         for origin in &started.all {
             let address = SocketAddr::from((deployment.origin.address, origin.port));
             let connected = deployment.elsewhere.enter(move || {
-                wait::within(wait::PATIENCE, || TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok())
+                wait::within(wait::PATIENCE, || {
+                    TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+                })
             })?;
             let connected = connected.join().ok().flatten();
             ensure!(connected.is_some(), "{origin:?} does not listen: {}", started.said(&place.dir));

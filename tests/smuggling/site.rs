@@ -61,7 +61,8 @@ impl Site {
     /// Has the agent say all of it, and gives what it heard in the same order.
     pub(crate) fn say(&self, sayings: &[Saying]) -> Result<Vec<Heard>> {
         let mut agent = self.deployment.agent("smuggler", &[tool("speaker")]);
-        let mut agent = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start shield")?;
+        let mut agent =
+            agent.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start shield")?;
         let (mut told, heard) = (agent.stdin.take().context("piped")?, agent.stdout.take().context("piped")?);
         let mut all = std::thread::scope(|scope| -> Result<Vec<Heard>> {
             let telling = scope.spawn(move || -> Result<()> {
@@ -89,7 +90,8 @@ impl Site {
             let origins = self.origins.all.iter();
             let accounts = origins.map(|origin| Ok((origin.clone(), origin.account(&self.deployment)?)));
             let accounts = accounts.collect::<Result<Vec<_>>>()?;
-            let compared = accounts.iter().map(|(origin, account)| oracle::differences(origin, account, &shown));
+            let compared =
+                accounts.iter().map(|(origin, account)| oracle::differences(origin, account, &shown));
             let differences = compared.collect::<Vec<_>>().concat();
             Ok(Outcome { shown: shown.clone(), accounts, differences })
         };

@@ -186,11 +186,15 @@ fn check_path(path: &str) -> Result<(), Unclear> {
 /// Refuses escapes that servers decode differently; `after` is what follows the percent sign, in small letters.
 fn check_escape(after: &[u8]) -> Result<(), Unclear> {
     match after {
-        [b'0' | b'1', ..] | [b'7', b'f', ..] => Err(Unclear::Ambiguous("the path holds an encoded control byte")),
+        [b'0' | b'1', ..] | [b'7', b'f', ..] => {
+            Err(Unclear::Ambiguous("the path holds an encoded control byte"))
+        }
         // ASCII in more bytes than it needs: `%c0%af` is a slash to those who decode it.
         [b'c', b'0' | b'1', b'%', b'8'..=b'9' | b'a' | b'b', ..]
         | [b'e', b'0', b'%', b'8' | b'9', ..]
-        | [b'f', b'0', b'%', b'8', ..] => Err(Unclear::Ambiguous("the path holds a letter in too many bytes")),
+        | [b'f', b'0', b'%', b'8', ..] => {
+            Err(Unclear::Ambiguous("the path holds a letter in too many bytes"))
+        }
         [one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => Ok(()),
         _ => Err(Unclear::Ambiguous("the path holds a percent sign that encodes nothing")),
     }
@@ -318,7 +322,16 @@ mod tests {
         for path in paths {
             assert!(matches!(head(path, &[HOST]), Err(Unclear::Ambiguous(_))), "{path}");
         }
-        for path in ["/a..b/c.", "/caf%C3%A9%7e", "/%e2%82%ac", "/@scope%2fname", "/a//b", "/a?x=../y%00", "/.well-known/x", "/a;v=1/b"] {
+        for path in [
+            "/a..b/c.",
+            "/caf%C3%A9%7e",
+            "/%e2%82%ac",
+            "/@scope%2fname",
+            "/a//b",
+            "/a?x=../y%00",
+            "/.well-known/x",
+            "/a;v=1/b",
+        ] {
             assert_eq!(head(path, &[HOST]).unwrap().target, path);
         }
     }
