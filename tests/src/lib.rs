@@ -12,5 +12,6 @@ pub mod origin;
 pub mod proxy;
 pub mod sniffer;
 pub mod sockets;
+pub mod speech;
 pub mod wait;
 pub mod world;

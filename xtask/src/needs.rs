@@ -50,6 +50,10 @@ pub(crate) fn for_test() -> Result<()> {
         DIG,
         MUSL,
         NODE,
+        NGINX,
+        HAPROXY,
+        APACHE,
+        LIGHTTPD,
         PYTHON,
         PYTHON_CLIENTS,
         NPM,
@@ -171,15 +175,27 @@ const PLAYWRIGHT: Need = Need {
 };
 const NGINX: Need = Need {
     what: "nginx",
-    why: "a proxy to compare with",
+    why: "a proxy to compare with, a server to send to",
     present: || has("nginx"),
     from: Source::Packages(&["nginx-light"]),
 };
 const HAPROXY: Need = Need {
     what: "haproxy",
-    why: "a proxy to compare with",
+    why: "a proxy to compare with, a server to send to",
     present: || has("haproxy"),
     from: Source::Packages(&["haproxy"]),
+};
+const APACHE: Need = Need {
+    what: "Apache",
+    why: "a server to send to",
+    present: || has("apache2"),
+    from: Source::Packages(&["apache2-bin"]),
+};
+const LIGHTTPD: Need = Need {
+    what: "lighttpd",
+    why: "a server to send to",
+    present: || has("lighttpd") && std::path::Path::new("/usr/lib/lighttpd/mod_openssl.so").exists(),
+    from: Source::Packages(&["lighttpd", "lighttpd-mod-openssl"]),
 };
 const MITMPROXY: Need = Need {
     what: "mitmproxy, in an environment under target/",

@@ -28,7 +28,7 @@ pub(crate) fn everything() -> Result<()> {
             "roles",
             cargo(&["test", "--quiet", "--package", "shield-agent", "--locked", "--test", "roles"]),
         );
-        for target in ["host", "clients", "console", "faults"] {
+        for target in ["host", "clients", "smuggling", "console", "faults"] {
             stages.tests(target, end_to_end(target));
         }
     }

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
+use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE, TRANSFER_ENCODING};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use crate::approval::permit::Permit;
@@ -139,7 +140,9 @@ fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, Upst
 fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     if h2 {
         *message.version_mut() = Version::HTTP_2;
-        message.headers_mut().remove(HOST);
+        for of_http1 in [HOST, TRANSFER_ENCODING] {
+            message.headers_mut().remove(of_http1);
+        }
         let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
         if message.headers().get(CONTENT_TYPE).is_some_and(grpc) {
             // gRPC servers may insist on it; it concerns this connection only.
@@ -155,6 +158,10 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     message.headers_mut().remove(TE);
+    // Said here, because hyper sends no body of unknown length with a method that usually has none.
+    if message.body().size_hint().exact().is_none() {
+        message.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 #[cfg(test)]

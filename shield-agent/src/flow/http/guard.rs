@@ -143,11 +143,14 @@ fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>
         if byte == b'\n' && index < 2 {
             return Err(Unclear::Ambiguous("an empty line comes before the request line"));
         }
+        if index >= MAX_HEAD {
+            return Err(Unclear::TooLong(MAX_HEAD));
+        }
         if byte == b'\n' && rest[..=index].ends_with(b"\r\n\r\n") {
             return Ok(Some(index + 1));
         }
     }
-    if rest.len() > MAX_HEAD { Err(Unclear::TooLong(MAX_HEAD)) } else { Ok(None) }
+    Ok(None)
 }
 
 fn after_head(framing: Framing) -> State {
@@ -377,5 +380,18 @@ mod tests {
         let (passed, refused) = through(&bytes, 4096).await;
         assert!(passed.is_empty());
         assert_eq!(refused.expect("refused").why, Unclear::TooLong(MAX_HEAD));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_long_is_refused_wherever_its_reads_end() {
+        for longer in [0, 1, 4096] {
+            let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
+            bytes.resize(MAX_HEAD + longer - 4, b'a');
+            bytes.extend(b"\r\n\r\n");
+            let (passed, refused) = through(&bytes, bytes.len()).await;
+            let why = refused.map(|refused| refused.why);
+            assert_eq!(why, (longer > 0).then_some(Unclear::TooLong(MAX_HEAD)), "{longer} bytes too long");
+            assert_eq!(passed.is_empty(), longer > 0);
+        }
     }
 }

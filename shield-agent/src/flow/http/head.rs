@@ -23,6 +23,11 @@ const MAX_METHOD: usize = 32;
 /// Names whose underscored spelling some servers take for the real field.
 const FRAMING_LOOKALIKES: [&[u8]; 2] = [b"content_length", b"transfer_encoding"];
 
+/// Whether some servers take a field for one that decides where a message ends.
+pub fn imitates_framing(name: &[u8]) -> bool {
+    FRAMING_LOOKALIKES.iter().any(|lookalike| name.eq_ignore_ascii_case(lookalike))
+}
+
 /// Whether the value of an `Upgrade` field offers something that has to be decided. An offer of h2c may be ignored, and
 /// clients go on in HTTP/1.1.
 pub fn is_offer(upgrade: &[u8]) -> bool {
@@ -129,7 +134,7 @@ impl Fields {
         if name.is_empty() || !name.iter().all(|&c| is_token_char(c)) {
             return Err(Unclear::Ambiguous("a field name is not a token"));
         }
-        if FRAMING_LOOKALIKES.iter().any(|lookalike| name.eq_ignore_ascii_case(lookalike)) {
+        if imitates_framing(name) {
             return Err(Unclear::Ambiguous("a field name imitates a framing field"));
         }
         if name.eq_ignore_ascii_case(b"host") {

@@ -6,7 +6,7 @@ use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::canonical::{Header, RequestHead, Scheme};
-use super::head::is_offer;
+use super::head::{imitates_framing, is_offer};
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
@@ -46,13 +46,7 @@ const PROXY_HINT: &str = "it is written for an HTTP proxy, and none is needed or
 /// The canonical head, or why there is none.
 pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, Unclear> {
     let websocket = offers_websocket(parts)?;
-    if parts
-        .headers
-        .get(header::EXPECT)
-        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
-        return Err(Unclear::Unsupported("an expectation other than 100-continue cannot be met"));
-    }
+    check_meaning(parts)?;
     let authority = agreed_authority(parts, channel)?;
     Ok(RequestHead {
         scheme: channel.scheme,
@@ -62,6 +56,26 @@ pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, U
         target: target(&parts.method, &parts.uri)?,
         headers: end_to_end(&parts.headers, websocket)?,
     })
+}
+
+/// Refuses what servers read differently in a head that is well formed. HTTP/1 was looked at byte by byte before; HTTP/2
+/// was not.
+fn check_meaning(parts: &Parts) -> Result<(), Unclear> {
+    // Some servers write a method in capitals before they look at it.
+    if parts.method.as_str().bytes().any(|c| c.is_ascii_lowercase()) {
+        return Err(Unclear::Ambiguous("the method is not in capital letters"));
+    }
+    if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Unclear::Ambiguous("Content-Length is given more than once"));
+    }
+    if parts.headers.keys().any(|name| imitates_framing(name.as_str().as_bytes())) {
+        return Err(Unclear::Ambiguous("a field name imitates a framing field"));
+    }
+    let met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !parts.headers.get_all(header::EXPECT).iter().all(met) {
+        return Err(Unclear::Unsupported("an expectation other than 100-continue cannot be met"));
+    }
+    Ok(())
 }
 
 /// Whether a request offers to go on in another protocol, so that nothing may follow it until it is answered.
@@ -155,18 +169,35 @@ fn target(method: &Method, uri: &Uri) -> Result<String, Unclear> {
 
 /// Refuses paths that servers resolve differently before they route them.
 fn check_path(path: &str) -> Result<(), Unclear> {
-    let decoded_dots = path.to_ascii_lowercase().replace("%2e", ".");
-    if decoded_dots.split(['/', ';']).any(|segment| segment == "." || segment == "..") {
+    let lower = path.to_ascii_lowercase();
+    let decoded = lower.replace("%2e", ".").replace("%2f", "/");
+    if decoded.split(['/', ';']).any(|segment| segment == "." || segment == "..") {
         return Err(Unclear::Ambiguous("the path holds a dot segment"));
     }
-    if path.contains('\\') || decoded_dots.contains("%5c") {
+    if lower.contains('\\') || lower.contains("%5c") {
         return Err(Unclear::Ambiguous("the path holds a backslash"));
     }
-    let control = |pair: &[u8]| pair[0] == b'%' && (matches!(pair[1], b'0' | b'1') || &pair[1..] == b"7f");
-    if decoded_dots.as_bytes().windows(3).any(control) {
-        return Err(Unclear::Ambiguous("the path holds an encoded control byte"));
+    for (at, _) in lower.match_indices('%') {
+        check_escape(&lower.as_bytes()[at + 1..])?;
     }
     Ok(())
+}
+
+/// Refuses escapes that servers decode differently; `after` is what follows the percent sign, in small letters.
+fn check_escape(after: &[u8]) -> Result<(), Unclear> {
+    match after {
+        [b'0' | b'1', ..] | [b'7', b'f', ..] => {
+            Err(Unclear::Ambiguous("the path holds an encoded control byte"))
+        }
+        // ASCII in more bytes than it needs: `%c0%af` is a slash to those who decode it.
+        [b'c', b'0' | b'1', b'%', b'8'..=b'9' | b'a' | b'b', ..]
+        | [b'e', b'0', b'%', b'8' | b'9', ..]
+        | [b'f', b'0', b'%', b'8', ..] => {
+            Err(Unclear::Ambiguous("the path holds a letter in too many bytes"))
+        }
+        [one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => Ok(()),
+        _ => Err(Unclear::Ambiguous("the path holds a percent sign that encodes nothing")),
+    }
 }
 
 /// End-to-end fields in order, as they will be sent; cookie crumbs of HTTP/2 are put together again. Of the fields of a
@@ -279,12 +310,44 @@ mod tests {
             "/a%5cb",
             "/a%00",
             "/a%0d%0ab",
+            "/a/..%2fb",
+            "/a%2F%2e.%2fb",
+            "/a%7F",
+            "/100%",
+            "/a%zzb",
+            "/a%2",
+            "/a%c0%afb",
+            "/a%E0%80%AFb",
         ];
         for path in paths {
             assert!(matches!(head(path, &[HOST]), Err(Unclear::Ambiguous(_))), "{path}");
         }
-        for path in ["/a..b/c.", "/@scope%2fname", "/a//b", "/a?x=../y%00", "/.well-known/x", "/a;v=1/b"] {
+        for path in [
+            "/a..b/c.",
+            "/caf%C3%A9%7e",
+            "/%e2%82%ac",
+            "/@scope%2fname",
+            "/a//b",
+            "/a?x=../y%00",
+            "/.well-known/x",
+            "/a;v=1/b",
+        ] {
             assert_eq!(head(path, &[HOST]).unwrap().target, path);
+        }
+    }
+
+    #[test]
+    fn a_well_formed_head_that_servers_read_differently_is_refused() {
+        let ambiguous = |fields: &[(&str, &str)]| matches!(head("/x", fields), Err(Unclear::Ambiguous(_)));
+        assert!(ambiguous(&[HOST, ("content-length", "1"), ("content-length", "1")]));
+        assert!(ambiguous(&[HOST, ("transfer_encoding", "chunked")]));
+        assert!(ambiguous(&[HOST, ("content_length", "1")]));
+        let expecting = [HOST, ("expect", "100-continue"), ("expect", "x")];
+        assert!(matches!(head("/x", &expecting), Err(Unclear::Unsupported(_))));
+        for method in ["get", "Delete", "purgE"] {
+            let request = Request::builder().method(method).uri("/x").header("host", HOST.1);
+            let parts = request.body(()).unwrap().into_parts().0;
+            assert!(matches!(canonical_head(&parts, &https()), Err(Unclear::Ambiguous(_))), "{method}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Allowed requests: forwarded as they are meant, answered as they were answered.
 
 use ::http::Version;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::world::{Origin, World};
+use super::world::{Origin, World, raw};
 
 #[tokio::test]
 async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
@@ -50,6 +51,36 @@ async fn both_versions_of_http_work_on_both_sides() {
             }
         }
         assert_eq!(origin.connections(), 1, "the connection is kept and shared");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_sent_whatever_the_method() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            origin.host()
+        );
+        raw(world.connect(origin.address).await, request.as_bytes()).await.unwrap();
+        assert_eq!(origin.received().await.body, "abc", "{method}");
+        assert_eq!(world.approver.outcome().await.sent, 3, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_read_to_its_length_was_read_whole() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    for _ in 0..20 {
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", origin.host());
+        let mut stream = world.tls(origin.address, "localhost", &[b"http/1.1"]).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("0 bytes"), "{answer}");
+        assert_eq!(world.approver.outcome().await.error, None);
     }
 }
 

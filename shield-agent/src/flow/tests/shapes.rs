@@ -99,6 +99,15 @@ const PAYLOADS: &[(&str, &str, &str)] = &[
     ("another port", MISDIRECTED, "GET / HTTP/1.1\r\nHost: localhost:1\r\n\r\n"),
     ("a fragment", BAD, "GET /a#b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("a dot segment", BAD, "GET /a/%2e%2e/b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a dot segment behind an encoded slash", BAD, "GET /a/..%2fb HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a slash in two bytes", BAD, "GET /a%c0%afb HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a percent sign alone", BAD, "GET /100% HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    ("a method in small letters", BAD, "delete / HTTP/1.1\r\nHost: HOST\r\n\r\n"),
+    (
+        "two expectations",
+        NOT_IMPLEMENTED,
+        "GET / HTTP/1.1\r\nHost: HOST\r\nExpect: 100-continue\r\nExpect: x\r\n\r\n",
+    ),
     ("a raw angle bracket", BAD, "GET /a<b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("a raw quote in the query", BAD, "GET /a?b=\"c\" HTTP/1.1\r\nHost: HOST\r\n\r\n"),
     ("a raw space", BAD, "GET /a b HTTP/1.1\r\nHost: HOST\r\n\r\n"),
@@ -198,6 +207,26 @@ async fn trailers_of_an_http2_request_are_refused() {
         assert!(got.status() == 400 || got.status() == 502, "{path}: {}", got.status());
     }
     assert!(origin.is_quiet().await, "the origin never saw the end of the request");
+}
+
+#[tokio::test]
+async fn an_http2_request_that_http_1_would_read_differently_is_refused() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    let mut client = world.h2(origin.address).await;
+    let host = origin.host();
+    let cases: [(&str, &[(&str, &str)]); 4] = [
+        ("POST", &[("transfer_encoding", "chunked")]),
+        ("POST", &[("content_length", "0")]),
+        ("POST", &[("content-length", "4"), ("content-length", "4")]),
+        ("delete", &[]),
+    ];
+    for (method, fields) in cases {
+        let got = client.send_with(method, &host, "/", fields, "body").await;
+        assert_eq!(got.status, 400, "{method} {fields:?}");
+        assert_eq!(world.approver.record().await.request, None, "{method} {fields:?} is recorded");
+    }
+    assert_eq!(origin.connections(), 0);
 }
 
 #[tokio::test]
