@@ -4,7 +4,7 @@
 //! The relay hands on bytes, ends and resets, and looks at nothing.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,16 +44,13 @@ pub(super) fn open(deployment: &Deployment) -> Result<()> {
     for (family, address) in ELSEWHERE {
         elsewhere.ip(&["address", "add", address, "dev", "lo"])?;
         let rules = format!(
-            "table {family} detour {{ chain all {{ type nat hook prerouting priority -100; \
-             {family} daddr {address} tcp dport 1-65535 redirect to :{RELAY_PORT}; }} }}"
+            "table {family} detour {{ chain back {{ type nat hook prerouting priority -100; \
+             {family} daddr {address} tcp dport 1-65535 redirect to :{RELAY_PORT}; }}; }}"
         );
         output(elsewhere.command("nft").arg(rules))?;
     }
     let back = Arc::new(place.as_fd().try_clone_to_owned().context("cannot copy the handle of a namespace")?);
-    for address in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
-        relay_on(address, elsewhere, Arc::clone(&back))?;
-    }
-    Ok(())
+    relay_in(elsewhere, back)
 }
 
 /// The interface `address` is reached over.
@@ -64,11 +61,11 @@ fn wire_to(place: &Netns, address: &str) -> Result<String> {
     Ok(wire.with_context(|| format!("no interface leads to {address}: {route}"))?.to_owned())
 }
 
-/// Relays what comes to `address` in `elsewhere`, for as long as this program runs.
-fn relay_on(address: IpAddr, elsewhere: &Netns, back: Arc<OwnedFd>) -> Result<()> {
+/// Relays what is led to the relay's port in `elsewhere`, for as long as this program runs.
+fn relay_in(elsewhere: &Netns, back: Arc<OwnedFd>) -> Result<()> {
     let (bound, is_bound) = mpsc::channel();
     elsewhere.enter(move || {
-        let listener = TcpListener::bind((address, RELAY_PORT));
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, RELAY_PORT));
         // Whoever opens the detour waits for exactly this message.
         let _ = bound.send(listener.as_ref().map(drop).map_err(io::Error::kind));
         for near in listener.iter().flat_map(TcpListener::incoming).flatten() {
@@ -86,15 +83,12 @@ fn relay_on(address: IpAddr, elsewhere: &Netns, back: Arc<OwnedFd>) -> Result<()
 
 /// Connects to the port of loopback that was meant, where the suite is.
 fn return_to(near: &TcpStream, back: &OwnedFd) -> Result<TcpStream> {
-    let meant = match near.local_addr()? {
-        SocketAddr::V4(_) => {
-            let port = getsockopt(near, sockopt::OriginalDst)?.sin_port;
-            SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be(port)))
-        }
-        SocketAddr::V6(_) => {
-            let port = getsockopt(near, sockopt::Ip6tOriginalDst)?.sin6_port;
-            SocketAddr::from((Ipv6Addr::LOCALHOST, u16::from_be(port)))
-        }
+    let meant = if near.local_addr()?.ip().to_canonical().is_ipv4() {
+        let port = getsockopt(near, sockopt::OriginalDst)?.sin_port;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be(port)))
+    } else {
+        let port = getsockopt(near, sockopt::Ip6tOriginalDst)?.sin6_port;
+        SocketAddr::from((Ipv6Addr::LOCALHOST, u16::from_be(port)))
     };
     setns(back, CloneFlags::CLONE_NEWNET)?;
     Ok(TcpStream::connect(meant)?)
