@@ -7,4 +7,5 @@ pub mod head;
 pub mod host;
 pub mod parse;
 pub mod serve;
+pub mod spelling;
 pub mod unclear;

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use crate::approval::permit::Permit;
 use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::http::canonical::{RequestHead, Scheme};
+use crate::flow::http::spelling::Spelling;
 use crate::names::Digest;
 use answer::Answer;
 use body::Outgoing;
@@ -52,6 +53,8 @@ pub struct Outbound {
     pub body_digest: Option<Digest>,
     /// The body.
     pub body: Outgoing,
+    /// How the program spelled the names of its fields.
+    pub spelling: Spelling,
 }
 
 impl Upstream {
@@ -69,7 +72,8 @@ impl Upstream {
         let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
         let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
         let key = Key { agent: permit.agent().clone(), name, address, lane: thread::current().id() };
-        let message = message(&request.head, request.body)?;
+        let mut message = message(&request.head, request.body)?;
+        request.spelling.apply(&mut message);
         match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
             Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),
             Ok(answer) => answer,
@@ -198,7 +202,8 @@ mod tests {
 
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
         let body = Outgoing::whole(Bytes::new(), Sent::default());
-        upstream.send(permit, Outbound { head, body_digest: Some(Digest::of(b"")), body }).await
+        let (body_digest, spelling) = (Some(Digest::of(b"")), Spelling::default());
+        upstream.send(permit, Outbound { head, body_digest, body, spelling }).await
     }
 
     #[tokio::test]

@@ -2,7 +2,10 @@
 
 use ::http::Version;
 
-use super::world::{Origin, World, certificate_for};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::world::{Origin, World, certificate_for, raw};
 
 #[tokio::test]
 async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
@@ -61,6 +64,33 @@ async fn plain_http_goes_to_the_original_address() {
     assert_eq!(got.status, 200);
     let received = origin.received().await;
     assert_eq!(received.headers["host"], format!("somewhere.example:{}", origin.address.port()));
+}
+
+#[tokio::test]
+async fn names_of_fields_keep_their_spelling_both_ways() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = origin.local_addr().unwrap();
+    let (_, root, _) = certificate_for("localhost", |_| {});
+    let world = World::start(&root[0]).await;
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = origin.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\nbody") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        let answer = b"HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\nConnection: close\r\n\
+         Content-Length: 4\r\n\r\nbody"
+    );
+    let answer = raw(world.connect(address).await, request.as_bytes()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\n"), "{answer}");
+    let received = served.await.unwrap();
+    let fields = format!("POST / HTTP/1.1\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\nHost: {address}\r\n");
+    assert!(received.starts_with(&fields), "{received}");
 }
 
 #[tokio::test]

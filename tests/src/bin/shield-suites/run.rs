@@ -46,7 +46,8 @@ impl Ground<'_> {
     /// Runs a suite in a copy of its source.
     pub(super) fn run(&self, suite: &Suite, way: Way) -> Result<Outcomes> {
         let name = format!("{}-{way:?}", suite.name).to_lowercase();
-        let directory = self.deployment.dir().join(&name);
+        // One place for all: suites write paths into the names of tests.
+        let directory = self.deployment.dir().join(suite.name);
         let report = self.deployment.dir().join(format!("{name}.report/outcomes"));
         self.prepare(suite, way, &directory, report.parent().context("it has a directory")?)?;
         let mut command = match way {
@@ -79,7 +80,7 @@ impl Ground<'_> {
         }
         let python = self.brought.join("python/bin/python").display().to_string();
         words.extend(["timeout", PATIENCE, &python, "-m", "pytest", "-p", "report"].map(str::to_owned));
-        words.extend(["-p", "no:cacheprovider", "--timeout", "60", "-q"].map(str::to_owned));
+        words.extend(["-p", "no:cacheprovider", "--timeout", "20", "-q"].map(str::to_owned));
         words.extend(suite.arguments.iter().map(|word| (*word).to_owned()));
         words
     }
@@ -88,6 +89,9 @@ impl Ground<'_> {
     fn prepare(&self, suite: &Suite, way: Way, directory: &Path, reports: &Path) -> Result<()> {
         let source = self.brought.join(suite.source);
         ensure!(source.is_dir(), "{} is missing: start this by `cargo xtask suites`", source.display());
+        if directory.exists() {
+            fs::remove_dir_all(directory).context("cannot remove the copy of the last run")?;
+        }
         output(Command::new("cp").arg("-r").arg(&source).arg(directory))?;
         if way == Way::Gate {
             let gate = fs::read_to_string(self.gate_ca()).context("cannot read the gate's certificate")?;

@@ -24,7 +24,7 @@ pub(super) const SUITES: [Suite; 4] = [
         name: "requests",
         source: "requests-2.32.5",
         arguments: &["tests"],
-        authorities: &[],
+        authorities: &["tests/certs/valid/ca/ca.crt"],
     },
     Suite { name: "httpx", source: "httpx-0.28.1", arguments: &["tests"], authorities: &[] },
     Suite { name: "aiohttp", source: "aiohttp-3.12.15", arguments: &["tests"], authorities: &[] },
