@@ -99,7 +99,8 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         });
         let id = ExchangeId(ulid::Ulid::new());
         let verdict = judgement.verdict;
-        let exchange = Exchange { id, via: &via, arrived, destination, head, spelling, body, action, judgement };
+        let exchange =
+            Exchange { id, via: &via, arrived, destination, head, spelling, body, action, judgement };
         match verdict {
             Verdict::Allow => exchange.forward().await,
             // Rare, and boxed so that an allowed request does not carry the room they need.

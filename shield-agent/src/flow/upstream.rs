@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use crate::approval::permit::Permit;
@@ -158,6 +159,11 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     message.headers_mut().remove(TE);
+    // A request that may have a body says when it has none: there are servers that insist (RFC 9110, 8.6).
+    let may_have_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
+    if may_have_body && message.body().is_end_stream() {
+        message.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 #[cfg(test)]

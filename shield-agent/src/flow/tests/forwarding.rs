@@ -49,6 +49,7 @@ async fn both_versions_of_http_work_on_both_sides() {
                 assert_eq!((got.status, got.text()), (200, format!("{} bytes", body.len()).as_str()));
                 let received = origin.received().await;
                 assert_eq!(received.body, body);
+                assert_eq!(received.headers["content-length"], body.len().to_string());
                 assert_eq!(received.version == Version::HTTP_2, protocols[0] == b"h2");
             }
         }
@@ -78,7 +79,8 @@ async fn names_of_fields_keep_their_spelling_both_ways() {
         while !request.ends_with(b"\r\n\r\nbody") {
             assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
         }
-        let answer = b"HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\nContent-Length: 0\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(answer).await.unwrap();
         String::from_utf8(request).unwrap()
     });

@@ -27,7 +27,8 @@ impl Explained {
     fn read(list: &'static str, suite: &str) -> Result<Self> {
         let mut entries = vec![];
         let mut section = None;
-        for line in list.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in list.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             if let Some(head) = line.strip_prefix("== ") {
                 section = Some(head.split_once(": ").with_context(|| format!("no reason in `{line}`"))?);
                 continue;

@@ -44,8 +44,12 @@ fn compare_all() -> Result<bool> {
     ensure!(wanted.iter().all(known), "the suites are called {names}");
     let (certificate, key) = run::authority()?;
     let mut authorities = certificate.clone();
-    for file in SUITES.iter().flat_map(|suite| suite.authorities.iter().map(|file| brought.join(suite.source).join(file))) {
-        authorities += &std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    for file in SUITES
+        .iter()
+        .flat_map(|suite| suite.authorities.iter().map(|file| brought.join(suite.source).join(file)))
+    {
+        authorities +=
+            &std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     }
     let settings = Settings { policy: POLICY.into(), authorities, ..Settings::default() };
     let deployment = Deployment::start(settings)?;
@@ -59,7 +63,9 @@ fn compare_all() -> Result<bool> {
         "suite", "tests", "direct", "detour", "gate", "requests", "refused", "explained", "unexplained"
     );
     let mut all_explained = true;
-    for suite in SUITES.iter().filter(|suite| wanted.is_empty() || wanted.iter().any(|name| name == suite.name)) {
+    for suite in
+        SUITES.iter().filter(|suite| wanted.is_empty() || wanted.iter().any(|name| name == suite.name))
+    {
         all_explained &= compare(&ground, suite)?;
     }
     Ok(all_explained)

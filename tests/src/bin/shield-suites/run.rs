@@ -80,7 +80,7 @@ impl Ground<'_> {
         }
         let python = self.brought.join("python/bin/python").display().to_string();
         words.extend(["timeout", PATIENCE, &python, "-m", "pytest", "-p", "report"].map(str::to_owned));
-        words.extend(["-p", "no:cacheprovider", "--timeout", "20", "-q"].map(str::to_owned));
+        words.extend(["-p", "no:unraisableexception", "--timeout", "20", "-q"].map(str::to_owned));
         words.extend(suite.arguments.iter().map(|word| (*word).to_owned()));
         words
     }
