@@ -12,6 +12,7 @@ pub mod pool;
 pub mod trust;
 pub mod websocket;
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -154,7 +155,10 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     *message.version_mut() = Version::HTTP_11;
     let authority = message.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     if let Some(Ok(authority)) = authority {
+        // In front, as clients send it (RFC 9110, 7.2).
+        let fields = mem::take(message.headers_mut());
         message.headers_mut().insert(HOST, authority);
+        message.headers_mut().extend(fields);
     }
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);

@@ -91,7 +91,7 @@ async fn names_of_fields_keep_their_spelling_both_ways() {
     let answer = raw(world.connect(address).await, request.as_bytes()).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\n"), "{answer}");
     let received = served.await.unwrap();
-    let fields = format!("POST / HTTP/1.1\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\nHost: {address}\r\n");
+    let fields = format!("POST / HTTP/1.1\r\nHost: {address}\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\n");
     assert!(received.starts_with(&fields), "{received}");
 }
 
