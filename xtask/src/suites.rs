@@ -48,10 +48,8 @@ pub(crate) fn bring() -> Result<()> {
     };
     loud(pip(&["install"], "tests/suites/requirements.txt"))?;
     let archives = place.join("archives");
-    let mut download = pip(
-        &["download", "--no-deps", "--no-binary", "aiohttp,httpx,requests,urllib3"],
-        "tests/suites/sources.txt",
-    );
+    let mut download =
+        pip(&["download", "--no-deps", "--no-binary", "aiohttp,httpx,requests"], "tests/suites/sources.txt");
     download.arg("--dest").arg(&archives);
     loud(download)?;
     for archive in fs::read_dir(&archives).context("pip left no archives")? {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE};
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE, TRANSFER_ENCODING};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body as _;
 use tokio::time::timeout;
@@ -145,6 +145,7 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     if h2 {
         *message.version_mut() = Version::HTTP_2;
         message.headers_mut().remove(HOST);
+        message.headers_mut().remove(TRANSFER_ENCODING);
         let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
         if message.headers().get(CONTENT_TYPE).is_some_and(grpc) {
             // gRPC servers may insist on it; it concerns this connection only.
@@ -167,6 +168,10 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     let may_have_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
     if may_have_body && message.body().is_end_stream() {
         message.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    // Unless told to, the client does not write a body of unknown length behind methods that seldom have one.
+    if !message.body().is_end_stream() && message.body().size_hint().exact().is_none() {
+        message.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

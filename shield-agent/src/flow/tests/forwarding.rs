@@ -96,6 +96,23 @@ async fn names_of_fields_keep_their_spelling_both_ways() {
 }
 
 #[tokio::test]
+async fn a_body_is_sent_whatever_the_method() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let framings =
+        ["Content-Length: 4\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"];
+    for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+        for framing in framings {
+            let head = format!("{method} / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", origin.host());
+            let request = format!("{head}{framing}");
+            let answer = raw(world.connect(origin.address).await, request.as_bytes()).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+            assert_eq!(origin.received().await.body, "body", "{request}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_a_body_keeps_its_length() {
     let origin = Origin::https().await;
     let world = World::start(&origin.root).await;

@@ -13,19 +13,7 @@ pub(super) struct Suite {
 }
 
 /// All of them.
-pub(super) const SUITES: [Suite; 4] = [
-    Suite {
-        name: "urllib3",
-        source: "urllib3-2.5.0",
-        // The rest is about certificates and proxies, which are the gate's here, or opens no connection.
-        arguments: &[
-            "test/with_dummyserver/test_chunked_transfer.py",
-            "test/with_dummyserver/test_connectionpool.py",
-            "test/with_dummyserver/test_poolmanager.py",
-            "test/with_dummyserver/test_socketlevel.py",
-        ],
-        authorities: &["dummyserver/certs/cacert.pem"],
-    },
+pub(super) const SUITES: [Suite; 3] = [
     Suite {
         name: "requests",
         source: "requests-2.32.5",
