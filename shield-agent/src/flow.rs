@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::names::ExchangeId;
 use accept::{Accepted, Gate};
 use decrypt::Opened;
+use http::spelling::Spelling;
 use http::{parse, serve as server};
 use policy::verdict::{Subject, Verdict};
 use review::answers::{INTERNAL_HOST, OurAnswer};
@@ -69,7 +70,8 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
 /// The life of a request, from its parsed head to the head of its answer.
 pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Reply> {
     let arrived = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let spelling = Spelling::take(&mut parts);
     let head = match parse::canonical_head(&parts, &via.channel) {
         Ok(head) => head,
         Err(unclear) => return Reply::to(&parts, review::refuse_request(&via, &unclear).await),
@@ -97,7 +99,8 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         });
         let id = ExchangeId(ulid::Ulid::new());
         let verdict = judgement.verdict;
-        let exchange = Exchange { id, via: &via, arrived, destination, head, body, action, judgement };
+        let exchange =
+            Exchange { id, via: &via, arrived, destination, head, spelling, body, action, judgement };
         match verdict {
             Verdict::Allow => exchange.forward().await,
             // Rare, and boxed so that an allowed request does not carry the room they need.

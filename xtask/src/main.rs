@@ -10,6 +10,7 @@ mod needs;
 mod project;
 mod run;
 mod stages;
+mod suites;
 mod test;
 mod tidy;
 
@@ -25,6 +26,8 @@ cargo xtask tidy           the rules of this repository that no compiler knows
 cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
 cargo xtask bench [ROUNDS [METRIC...]]
                            what the gate costs, beside no gate and beside proxies that are installed
+cargo xtask suites [NAME...]
+                           the test suites of client libraries through the gate, compared with a run without it
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["tidy"] => tidy::repository(),
         ["build-ebpf"] => build_ebpf::build(),
         ["bench", ref words @ ..] => bench::measure(words),
+        ["suites", ref names @ ..] => suites::compare(names),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::project;
 use crate::run::{self, command, loud};
+use crate::{project, suites};
 
 /// Something a task needs.
 struct Need {
@@ -68,6 +68,11 @@ pub(crate) fn for_test() -> Result<()> {
 /// Installs what `cargo xtask bench` measures beside the gate.
 pub(crate) fn for_bench() -> Result<()> {
     install(&[GIT, COMPILER, IP, PYTHON, NGINX, HAPROXY, MITMPROXY, HUDSUCKER])
+}
+
+/// Installs what `cargo xtask suites` compares with and without the gate.
+pub(crate) fn for_suites() -> Result<()> {
+    install(&[COMPILER, IP, NFT, PYTHON, SUITES])
 }
 
 /// Where the programs of these two are.
@@ -221,6 +226,12 @@ const HUDSUCKER: Need = Need {
         loud(build)
     }),
 };
+const SUITES: Need = Need {
+    what: "test suites of client libraries, under target/",
+    why: "run through the gate and without it",
+    present: suites::are_brought,
+    from: Source::Steps(suites::bring),
+};
 const BPF_TOOLCHAIN: Need = Need {
     what: "a Rust toolchain for the BPF target",
     why: "the kernel programs are rebuilt from source",
@@ -304,7 +315,7 @@ fn has_python_clients() -> bool {
 }
 
 /// The system's own Python where there is one: a user's may lie in a home an agent cannot enter.
-fn system_python() -> &'static str {
+pub(crate) fn system_python() -> &'static str {
     let system = "/usr/bin/python3";
     if run::succeeds(system, &["-c", "import ensurepip, venv"]) { system } else { "python3" }
 }

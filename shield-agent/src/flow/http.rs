@@ -7,6 +7,7 @@ pub mod head;
 pub mod host;
 pub mod parse;
 pub mod serve;
+pub mod spelling;
 pub mod unclear;
 
 /// What a peer may send on one HTTP/2 stream before it is read, bytes. With the next, the most of an exchange that HTTP/2

@@ -12,12 +12,13 @@ pub mod pool;
 pub mod trust;
 pub mod websocket;
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_TYPE, HOST, HeaderMap, TE, TRANSFER_ENCODING};
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE, TRANSFER_ENCODING};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body as _;
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use crate::approval::permit::Permit;
 use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::http::canonical::{RequestHead, Scheme};
+use crate::flow::http::spelling::Spelling;
 use crate::names::Digest;
 use answer::Answer;
 use body::Outgoing;
@@ -54,6 +56,8 @@ pub struct Outbound {
     pub body_digest: Option<Digest>,
     /// The body.
     pub body: Outgoing,
+    /// How the program spelled the names of its fields.
+    pub spelling: Spelling,
 }
 
 impl Upstream {
@@ -71,7 +75,8 @@ impl Upstream {
         let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
         let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
         let key = Key { agent: permit.agent().clone(), name, address, lane: thread::current().id() };
-        let message = message(&request.head, request.body)?;
+        let mut message = message(&request.head, request.body)?;
+        request.spelling.apply(&mut message);
         match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
             Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),
             Ok(answer) => answer,
@@ -153,13 +158,21 @@ fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     *message.version_mut() = Version::HTTP_11;
     let authority = message.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     if let Some(Ok(authority)) = authority {
+        // In front, as clients send it (RFC 9110, 7.2).
+        let fields = mem::take(message.headers_mut());
         message.headers_mut().insert(HOST, authority);
+        message.headers_mut().extend(fields);
     }
     let target = message.uri().path_and_query().cloned();
     *message.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
     message.headers_mut().remove(TE);
-    // Said here, because hyper sends no body of unknown length with a method that usually has none.
-    if message.body().size_hint().exact().is_none() {
+    // A request that may have a body says when it has none: there are servers that insist (RFC 9110, 8.6).
+    let may_have_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
+    if may_have_body && message.body().is_end_stream() {
+        message.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    // Unless told to, the client does not write a body of unknown length behind methods that seldom have one.
+    if !message.body().is_end_stream() && message.body().size_hint().exact().is_none() {
         message.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
@@ -206,7 +219,8 @@ mod tests {
 
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
         let body = Outgoing::whole(Bytes::new(), Sent::default());
-        upstream.send(permit, Outbound { head, body_digest: Some(Digest::of(b"")), body }).await
+        let (body_digest, spelling) = (Some(Digest::of(b"")), Spelling::default());
+        upstream.send(permit, Outbound { head, body_digest, body, spelling }).await
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ pub struct Settings {
     pub state_size: Option<&'static str>,
     /// Whether a service manager starts the daemon, and keeps what it asks it to keep.
     pub managed: bool,
+    /// PEM of further authorities the daemon takes an upstream's certificate from.
+    pub authorities: String,
     /// Tells the deployments of one process apart: addresses and ports come from it.
     pub number: u32,
 }
@@ -52,6 +54,7 @@ impl Default for Settings {
             policy: POLICY.into(),
             state_size: None,
             managed: false,
+            authorities: String::new(),
             number,
         }
     }
@@ -102,7 +105,7 @@ dns: {{ upstream: ["{resolver}:53"] }}
                 .with_context(|| format!("cannot write {name} of the deployment"))
         };
         write("policy.yaml", &self.policy)?;
-        write("origin-ca.pem", &origin.ca_pem)?;
+        write("origin-ca.pem", &[&*origin.ca_pem, &self.authorities].concat())?;
         write("shield.yaml", &text)?;
         Ok(place("shield.yaml"))
     }

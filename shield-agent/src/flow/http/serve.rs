@@ -58,6 +58,7 @@ where
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .auto_date_header(false)
+        .preserve_header_case(true)
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(MAX_FIELDS)
         .max_buf_size(2 * MAX_HEAD)

@@ -14,6 +14,7 @@ use super::websocket;
 use crate::approval::permit::Permit;
 use crate::flow::http::body::Intake;
 use crate::flow::http::canonical::{CanonicalRequest, RequestHead};
+use crate::flow::http::spelling::Spelling;
 use crate::flow::inspect::action::Action;
 use crate::flow::judge::Judge;
 use crate::flow::origin::Destination;
@@ -34,6 +35,8 @@ pub struct Exchange<'a> {
     pub destination: Destination,
     /// The request.
     pub head: RequestHead,
+    /// How the names of its fields are spelled.
+    pub spelling: Spelling,
     /// Its body, as far as it was needed.
     pub body: Intake,
     /// What it means.
@@ -44,11 +47,12 @@ pub struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Allowed: recorded, permitted, sent; the answer streams back.
-    pub async fn forward(self) -> Result<Response<Reply>, OurAnswer> {
+    pub async fn forward(mut self) -> Result<Response<Reply>, OurAnswer> {
         let (id, via) = (self.id, self.via);
         let services = &via.services;
         let body_digest = self.body.digest();
         let digest = self.head.digest(body_digest);
+        let spelling = std::mem::take(&mut self.spelling);
         let (record, head, body) = self.into_record(digest);
         let accepted = services.approver.recorder.accept(record, digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
@@ -56,7 +60,7 @@ impl Exchange<'_> {
         if head.opens_websocket() {
             return websocket::forward(via, permit, &head, outcome).await;
         }
-        let outbound = Outbound { head, body_digest, body: body.outgoing(outcome.sent()) };
+        let outbound = Outbound { head, body_digest, body: body.outgoing(outcome.sent()), spelling };
         match services.upstream.send(permit, outbound).await {
             Ok(answer) => Ok(Reply::passing(answer, outcome)),
             Err(error) => {

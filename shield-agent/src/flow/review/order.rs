@@ -11,6 +11,7 @@ use super::outcome::Outcome;
 use super::websocket::Opened;
 use crate::approval::permit::Permit;
 use crate::flow::http::canonical::{Header, Scheme};
+use crate::flow::http::spelling::Spelling;
 use crate::flow::services::Services;
 use crate::flow::upstream::Outbound;
 use crate::flow::upstream::answer::{Answer, Collected};
@@ -54,6 +55,7 @@ async fn send(services: &Services, order: SendOrder) -> Result<StoredResponse, S
         head: order.request.head,
         body_digest: Some(Digest::of(&order.request.body)),
         body: Outgoing::whole(order.request.body, Sent::default()),
+        spelling: Spelling::default(),
     };
     keep(services.upstream.send(permit, outbound).await.map_err(failure)?).await
 }

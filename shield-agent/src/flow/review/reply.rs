@@ -35,6 +35,8 @@ impl Reply {
         let (head, body) = answer.into_parts();
         let mut response = Response::new(Self::Passing(Box::new(Passing { body, outcome })));
         (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
+        // How it spelled its fields and its status: a program may know only one spelling.
+        *response.extensions_mut() = head.extensions;
         response
     }
 

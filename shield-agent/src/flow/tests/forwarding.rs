@@ -3,6 +3,8 @@
 use ::http::Version;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use tokio::net::TcpListener;
+
 use super::world::{Origin, World, raw};
 
 #[tokio::test]
@@ -47,6 +49,7 @@ async fn both_versions_of_http_work_on_both_sides() {
                 assert_eq!((got.status, got.text()), (200, format!("{} bytes", body.len()).as_str()));
                 let received = origin.received().await;
                 assert_eq!(received.body, body);
+                assert_eq!(received.headers["content-length"], body.len().to_string());
                 assert_eq!(received.version == Version::HTTP_2, protocols[0] == b"h2");
             }
         }
@@ -92,6 +95,51 @@ async fn plain_http_goes_to_the_original_address() {
     assert_eq!(got.status, 200);
     let received = origin.received().await;
     assert_eq!(received.headers["host"], format!("somewhere.example:{}", origin.address.port()));
+}
+
+#[tokio::test]
+async fn names_of_fields_keep_their_spelling_both_ways() {
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = origin.local_addr().unwrap();
+    let (_, root, _) = certificate_for("localhost", |_| {});
+    let world = World::start(&root[0]).await;
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = origin.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\nbody") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        let answer =
+            b"HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: {address}\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\nConnection: close\r\n\
+         Content-Length: 4\r\n\r\nbody"
+    );
+    let answer = raw(world.connect(address).await, request.as_bytes()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 Sure\r\nSOAPAction: a\r\nx-Odd: 1\r\nX-oDD: 2\r\n"), "{answer}");
+    let received = served.await.unwrap();
+    let fields = format!("POST / HTTP/1.1\r\nHost: {address}\r\nSOAPAction: b\r\nx-Odd: 1\r\nX-oDD: 2\r\n");
+    assert!(received.starts_with(&fields), "{received}");
+}
+
+#[tokio::test]
+async fn a_body_is_sent_whatever_the_method() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let framings =
+        ["Content-Length: 4\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"];
+    for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+        for framing in framings {
+            let head = format!("{method} / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", origin.host());
+            let request = format!("{head}{framing}");
+            let answer = raw(world.connect(origin.address).await, request.as_bytes()).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+            assert_eq!(origin.received().await.body, "body", "{request}");
+        }
+    }
 }
 
 #[tokio::test]

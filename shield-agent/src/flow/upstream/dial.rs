@@ -125,7 +125,7 @@ async fn http1<I>(io: I) -> Result<Connection, hyper::Error>
 where
     I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(io).await?;
+    let (sender, connection) = http1::Builder::new().preserve_header_case(true).handshake(io).await?;
     tokio::spawn(async move {
         // Its end is seen by whoever sends over it.
         let _ = connection.await;
