@@ -43,9 +43,10 @@ fn check_target(clear: &strict::Head<'_>, head: &shield_agent::flow::http::canon
     if said.starts_with('/') || said == "*" {
         assert_eq!(said, head.target);
     } else {
-        let path = said.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
-        let queried = said.split_once('?').map(|(_, query)| format!("/?{query}"));
-        let expected = path.or(queried).unwrap_or_else(|| "/".to_owned());
-        assert!(head.target == expected, "{said:?} became {:?}", head.target);
+        let scheme = said.get(..7).expect("neither a path nor a URL");
+        assert!(scheme.eq_ignore_ascii_case("http://"), "{said:?} is neither a path nor a URL");
+        let begin = said[7..].find(['/', '?']).map_or(said.len(), |at| at + 7);
+        let slash = if said[begin..].starts_with('/') { "" } else { "/" };
+        assert_eq!(format!("{slash}{}", &said[begin..]), head.target, "{said:?}");
     }
 }

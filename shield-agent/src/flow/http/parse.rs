@@ -139,7 +139,8 @@ fn shown(authority: &Authority) -> String {
 }
 
 fn target(method: &Method, uri: &Uri) -> Result<String, Unclear> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // Written as an authority alone, or in HTTP/2 not at all: a path is never made up.
+    let target = uri.path_and_query().filter(|_| !uri.path().is_empty()).map_or("", |target| target.as_str());
     if target == "*" && method == Method::OPTIONS {
         return Ok(target.to_owned());
     }
@@ -286,6 +287,18 @@ mod tests {
         for path in ["/a..b/c.", "/@scope%2fname", "/a//b", "/a?x=../y%00", "/.well-known/x", "/a;v=1/b"] {
             assert_eq!(head(path, &[HOST]).unwrap().target, path);
         }
+    }
+
+    #[test]
+    fn a_path_is_never_made_up() {
+        for uri in ["api.example.com", "api.example.com:443"] {
+            assert!(matches!(head(uri, &[HOST]), Err(Unclear::Ambiguous(_))), "{uri}");
+        }
+        // As HTTP/2 hands on a request without `:path` and `:authority`.
+        let mut parts = Request::get("/").header("host", "api.example.com").body(()).unwrap().into_parts().0;
+        (parts.uri, parts.version) = (Uri::from_parts(Default::default()).unwrap(), Version::HTTP_2);
+        assert!(matches!(canonical_head(&parts, &https()), Err(Unclear::Ambiguous(_))));
+        assert_eq!(head("https://api.example.com", &[HOST]).unwrap().target, "/", "a URL without a path has one");
     }
 
     #[test]
