@@ -6,6 +6,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod demo;
+mod fuzz;
 mod needs;
 mod project;
 mod run;
@@ -25,6 +26,9 @@ cargo xtask tidy           the rules of this repository that no compiler knows
 cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
 cargo xtask bench [ROUNDS [METRIC...]]
                            what the gate costs, beside no gate and beside proxies that are installed
+cargo xtask bench --stages what each stage of a request costs by itself
+cargo xtask fuzz TARGET [SECONDS]
+                           search for bytes that break a target of fuzz/, and keep those that reach new code
 ";
 
 fn main() -> ExitCode {
@@ -47,7 +51,10 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["check"] => check::quick(),
         ["tidy"] => tidy::repository(),
         ["build-ebpf"] => build_ebpf::build(),
+        ["bench", "--stages"] => bench::stages(),
         ["bench", ref words @ ..] => bench::measure(words),
+        ["fuzz", target] => fuzz::search(target, "60"),
+        ["fuzz", target, seconds] => fuzz::search(target, seconds),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
