@@ -85,11 +85,10 @@ fn measure(
     for (name, value) in metric.values(&measured, cpu, contestant) {
         table.add(name, contestant.name, value);
     }
-    if metric.name == "h1" && contestant.is_gate() {
-        for ((role, before), after) in Role::ALL.iter().zip(before.0).zip(deployment.daemon.cpu_ticks()) {
-            let name = format!("  of these, the {role:?}").to_lowercase();
-            table.add(&name, contestant.name, milliseconds(after - before) / measured.requests * 10_000.0);
-        }
+    let Some(per) = metric.shared_by().filter(|_| contestant.is_gate()) else { return Ok(()) };
+    for ((role, before), after) in Role::ALL.iter().zip(before.0).zip(deployment.daemon.cpu_ticks()) {
+        let name = format!("  {}, the {role:?}", metric.name).to_lowercase();
+        table.add(&name, contestant.name, milliseconds(after - before) / measured.requests * per);
     }
     Ok(())
 }

@@ -76,7 +76,8 @@ pub(super) const METRICS: [Metric; 8] = [
         // The round is put in front, so that no host was seen before.
         host: "host-{}.acme.internal",
         path: SMALL,
-        load: &["4", "300", "fresh"],
+        // The signer makes no more than 50 a second.
+        load: &["4", "300", "fresh", "rate=40"],
         means: Means::Connections("new host: CPU ms"),
     },
     Metric {
@@ -141,6 +142,15 @@ impl Metric {
             serde_json::from_str(&told).with_context(|| format!("{command:?} told `{told}`"))?;
         measured.kib_per_connection = (during - before) / measured.requests;
         Ok(measured)
+    }
+
+    /// For how many requests the CPU time of each role is told; `None` where that says little.
+    pub(super) fn shared_by(&self) -> Option<f64> {
+        match self.means {
+            Means::Requests(_) => Some(10_000.0),
+            Means::Connections(_) => Some(1.0),
+            Means::Delay | Means::Bodies(..) | Means::Memory => None,
+        }
     }
 
     /// Rows and values: `cpu` is what the contestant used, milliseconds.
