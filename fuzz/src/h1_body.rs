@@ -11,8 +11,9 @@ use crate::strict;
 
 const CHUNKED: &[u8] = b"POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Longest input that is cut at every byte.
-const CUT_EVERYWHERE: usize = 64;
+/// Longest input that is cut at every byte, and at how many places a longer one is.
+const CUT_EVERYWHERE: usize = 48;
+const CUT_PLACES: usize = 12;
 
 /// Takes what follows the head of a chunked request.
 pub fn check(data: &[u8]) {
@@ -46,7 +47,8 @@ pub fn check(data: &[u8]) {
 /// Ways to cut: everywhere in two, or at some places when that are too many; and into small pieces.
 fn cuts(length: usize) -> Vec<Vec<usize>> {
     let begin = CHUNKED.len() - 2;
-    let stride = ((length - begin) / CUT_EVERYWHERE).max(1);
+    let cut = length - begin;
+    let stride = if cut <= CUT_EVERYWHERE { 1 } else { cut.div_ceil(CUT_PLACES) };
     let twos = (begin..length).step_by(stride).map(|at| vec![at, usize::MAX]);
     let threes = (begin..length).step_by(stride * 8).map(|at| vec![at, 1, usize::MAX]);
     twos.chain(threes).chain([vec![1], vec![2], vec![3], vec![7], vec![begin, 1]]).collect()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use shield_fuzz::TARGETS;
 
 /// Changed inputs that each target is given.
-const CHANGED: u64 = 4000;
+const CHANGED: u64 = 3000;
 
 /// Files of a corpus and bytes in it: enough to reach every line, few enough to be looked at.
 const MAX_FILES: usize = 100;

@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::project;
 use crate::run::{cargo, command, loud};
+use crate::{needs, project};
 
 /// What `cargo fuzz` passes too, but for sanitizers.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -23,6 +23,7 @@ pub(crate) fn search(target: &str, seconds: &str) -> Result<()> {
     let corpus = project::root().join("fuzz/corpus").join(target);
     ensure!(corpus.is_dir(), "{target} is no target: fuzz/corpus/ lists them");
     ensure!(seconds.parse::<u32>().is_ok(), "{seconds} is not a number of seconds");
+    needs::for_fuzz()?;
     let place = project::target().join("fuzz");
     let host = host()?;
     let mut build = cargo(&["build", "--package", "shield-fuzz", "--features", "libfuzzer", "--locked"]);

@@ -66,6 +66,11 @@ pub(crate) fn for_bench() -> Result<()> {
     install(&[GIT, COMPILER, IP, PYTHON, NGINX, HAPROXY, MITMPROXY, HUDSUCKER])
 }
 
+/// Installs what `cargo xtask fuzz` lacks: the search is a C++ library, and build-essential has that compiler too.
+pub(crate) fn for_fuzz() -> Result<()> {
+    install(&[COMPILER])
+}
+
 /// Where the programs of these two are.
 pub(crate) fn mitmproxy() -> PathBuf {
     project::target().join("needs/mitmproxy/bin")
