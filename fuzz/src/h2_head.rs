@@ -29,6 +29,8 @@ pub fn check(data: &[u8]) {
         let said = |name: &[u8]| fields.iter().find(|field| field.0 == name).map(|field| field.1);
         assert_eq!(said(b":method"), Some(head.method.as_bytes()));
         let path = said(b":path").expect("a request has a path");
+        // The library that reads HTTP/2 cuts a fragment off before we see it; it is neither judged nor sent.
+        let path = path.split(|&c| c == b'#').next().unwrap_or_default();
         assert!(path == head.target.as_bytes() || path.starts_with(b"*"), "{:?}", head.target);
         for header in &head.headers {
             assert!(said(header.name.as_bytes()).is_some(), "{header:?} was never said");

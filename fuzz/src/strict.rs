@@ -155,8 +155,10 @@ pub fn messages(mut bytes: &[u8]) -> Messages {
     Messages { bodies, refused: None }
 }
 
-/// The body and what follows it; `None` when its end is not there yet.
-fn read_body(body: Body, bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Ambiguous> {
+/// A body and what follows it; `None` when its end is not there yet.
+type Ended<'a> = Option<(Vec<u8>, &'a [u8])>;
+
+fn read_body(body: Body, bytes: &[u8]) -> Result<Ended<'_>, Ambiguous> {
     match body {
         Body::Length(length) => {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -167,7 +169,7 @@ fn read_body(body: Body, bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Ambig
 }
 
 /// RFC 9112, 7.1, without extensions and without trailers.
-fn dechunk(mut bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Ambiguous> {
+fn dechunk(mut bytes: &[u8]) -> Result<Ended<'_>, Ambiguous> {
     let mut body = Vec::new();
     loop {
         let line_end = bytes.iter().position(|c| !c.is_ascii_hexdigit());
