@@ -3,11 +3,11 @@
 //! A question leaves only when policy lets some request to its host pass, and within limits; then only the question itself,
 //! written anew, and only what answers it comes back. `shield.internal` is answered here. It never caches.
 
-mod answer;
+pub mod answer;
 mod asker;
 pub mod limits;
 mod meter;
-mod question;
+pub mod question;
 mod refusals;
 mod remembered;
 mod service;

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: a release build, then the measurement itself (`tests/src/bin/shield-bench/`).
+//! `cargo xtask bench`: a release build, then the measurement itself (`tests/src/bin/shield-bench/`), or with `--stages`
+//! the stages one by one.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -6,6 +7,11 @@ use anyhow::{Context, Result};
 
 use crate::run::{cargo, command, loud};
 use crate::{needs, project};
+
+/// Measures what each stage of a request costs by itself (`shield-agent/benches/stages.rs`).
+pub(crate) fn stages() -> Result<()> {
+    loud(cargo(&["bench", "--package", "shield-agent", "--bench", "stages", "--locked"]))
+}
 
 /// Measures what the gate costs on this machine, now.
 pub(crate) fn measure(words: &[&str]) -> Result<()> {

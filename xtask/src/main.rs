@@ -6,6 +6,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod demo;
+mod fuzz;
 mod needs;
 mod project;
 mod run;
@@ -28,6 +29,9 @@ cargo xtask bench [ROUNDS [METRIC...]]
                            what the gate costs, beside no gate and beside proxies that are installed
 cargo xtask suites [NAME...]
                            the test suites of client libraries through the gate, compared with a run without it
+cargo xtask bench --stages what each stage of a request costs by itself
+cargo xtask fuzz TARGET [SECONDS]
+                           search for bytes that break a target of fuzz/, and keep those that reach new code
 ";
 
 fn main() -> ExitCode {
@@ -50,8 +54,11 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["check"] => check::quick(),
         ["tidy"] => tidy::repository(),
         ["build-ebpf"] => build_ebpf::build(),
+        ["bench", "--stages"] => bench::stages(),
         ["bench", ref words @ ..] => bench::measure(words),
         ["suites", ref names @ ..] => suites::compare(names),
+        ["fuzz", target] => fuzz::search(target, "60"),
+        ["fuzz", target, seconds] => fuzz::search(target, seconds),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

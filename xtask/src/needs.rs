@@ -75,6 +75,11 @@ pub(crate) fn for_suites() -> Result<()> {
     install(&[COMPILER, IP, NFT, PYTHON, SUITES])
 }
 
+/// Installs what `cargo xtask fuzz` lacks: the search is a C++ library, and build-essential has that compiler too.
+pub(crate) fn for_fuzz() -> Result<()> {
+    install(&[COMPILER])
+}
+
 /// Where the programs of these two are.
 pub(crate) fn mitmproxy() -> PathBuf {
     project::target().join("needs/mitmproxy/bin")

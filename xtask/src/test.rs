@@ -28,6 +28,10 @@ pub(crate) fn everything() -> Result<()> {
             "roles",
             cargo(&["test", "--quiet", "--package", "shield-agent", "--locked", "--test", "roles"]),
         );
+        stages.tests(
+            "fuzz",
+            cargo(&["test", "--quiet", "--package", "shield-fuzz", "--locked", "--test", "replay"]),
+        );
         for target in ["host", "clients", "smuggling", "console", "faults"] {
             stages.tests(target, end_to_end(target));
         }

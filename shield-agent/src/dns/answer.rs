@@ -16,16 +16,16 @@ const MAX_RECORDS: u16 = 512;
 
 /// An answer for the agent.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// The message, under the client's id.
-    pub(super) message: Vec<u8>,
+    pub message: Vec<u8>,
     /// Where the name is, and for how many seconds.
-    pub(super) addresses: Vec<(IpAddr, u32)>,
+    pub addresses: Vec<(IpAddr, u32)>,
 }
 
 /// Why a message is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoAnswer {
+pub enum NoAnswer {
     /// It answers another question: a guess or a stray.
     Stray,
     /// It does not hold everything and has to be fetched over TCP.
@@ -35,7 +35,7 @@ pub(super) enum NoAnswer {
 }
 
 /// Reads what a resolver said to `question`, put under `id`.
-pub(super) fn read(question: &Question, id: u16, message: &[u8]) -> Result<Answer, NoAnswer> {
+pub fn read(question: &Question, id: u16, message: &[u8]) -> Result<Answer, NoAnswer> {
     let mut decoder = BinDecoder::new(message);
     let header = Header::read(&mut decoder).map_err(|_| NoAnswer::Stray)?;
     let asked = Query::read(&mut decoder).map_err(|_| NoAnswer::Stray)?;

@@ -29,7 +29,7 @@ const OF_SERVICES: [RecordType; 5] =
 
 /// A question worth forwarding.
 #[derive(Debug)]
-pub(super) struct Question {
+pub struct Question {
     metadata: Metadata,
     /// As it leaves: in lower case, for the case of letters can say something too.
     query: Query,
@@ -41,7 +41,7 @@ pub(super) struct Question {
 
 /// Why a message is not forwarded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// Not a question at all: answering it could only feed a loop.
     Silent,
     /// This answer instead.
@@ -50,7 +50,7 @@ pub(super) enum Refusal {
 
 impl Question {
     /// Reads a message that asks one thing, and nothing but that.
-    pub(super) fn read(message: &[u8]) -> Result<Self, Refusal> {
+    pub fn read(message: &[u8]) -> Result<Self, Refusal> {
         let mut decoder = BinDecoder::new(message);
         let Ok(mut read) = Message::read(&mut decoder) else { return Err(malformed(message)) };
         if read.metadata.message_type != MessageType::Query {
@@ -84,22 +84,22 @@ impl Question {
     }
 
     /// The name that is asked for, in lower case and without the dot at its end.
-    pub(super) fn name(&self) -> &Arc<str> {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// What is asked of it.
-    pub(super) fn kind(&self) -> RecordType {
+    pub fn kind(&self) -> RecordType {
         self.query.query_type()
     }
 
     /// What is asked, as it leaves.
-    pub(super) fn query(&self) -> &Query {
+    pub fn query(&self) -> &Query {
         &self.query
     }
 
     /// The host this is about, as policy names hosts; `None` when it is about none, such as names of other letters.
-    pub(super) fn host(&self) -> Option<String> {
+    pub fn host(&self) -> Option<String> {
         let kind = self.kind();
         if kind == RecordType::PTR {
             let network = self.query.name().parse_arpa_name().ok()?;
@@ -117,7 +117,7 @@ impl Question {
     }
 
     /// The question as it leaves the host, under an id of our own: name and type.
-    pub(super) fn forwarded(&self, id: u16) -> Option<Vec<u8>> {
+    pub fn forwarded(&self, id: u16) -> Option<Vec<u8>> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(self.query.clone());
@@ -128,7 +128,7 @@ impl Question {
     }
 
     /// The answer for names under `shield.internal`, which no resolver is asked about.
-    pub(super) fn answer_ours(&self) -> Option<Vec<u8>> {
+    pub fn answer_ours(&self) -> Option<Vec<u8>> {
         let ours = Name::from_ascii(INTERNAL_NAME).ok()?;
         if !ours.zone_of(self.query.name()) {
             return None;
@@ -145,12 +145,12 @@ impl Question {
     }
 
     /// The answer when no resolver gave one.
-    pub(super) fn failed(&self) -> Vec<u8> {
+    pub fn failed(&self) -> Vec<u8> {
         self.reply(ResponseCode::ServFail).to_vec().unwrap_or_default()
     }
 
     /// The answer to what is not asked of anybody, with the reason for clients that read it.
-    pub(super) fn refused(&self, code: ResponseCode, why: &str) -> Vec<u8> {
+    pub fn refused(&self, code: ResponseCode, why: &str) -> Vec<u8> {
         let mut reply = self.reply(code);
         if let Some(edns) = &mut reply.edns {
             let why = [&PROHIBITED.to_be_bytes(), why.as_bytes()].concat();
@@ -160,7 +160,7 @@ impl Question {
     }
 
     /// The answer itself if the client can take it over UDP; else one that sends the client to TCP.
-    pub(super) fn fit(&self, answer: Vec<u8>) -> Vec<u8> {
+    pub fn fit(&self, answer: Vec<u8>) -> Vec<u8> {
         let room = self.edns.as_ref().map_or(SMALLEST_PAYLOAD, Edns::max_payload).max(SMALLEST_PAYLOAD);
         if answer.len() <= room.into() {
             return answer;
@@ -171,7 +171,7 @@ impl Question {
     }
 
     /// An answer without records.
-    pub(super) fn reply(&self, code: ResponseCode) -> Message {
+    pub fn reply(&self, code: ResponseCode) -> Message {
         let mut reply = reply(&self.metadata, code);
         reply.add_query(self.spelled.clone());
         if self.edns.is_some() {

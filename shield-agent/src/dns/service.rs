@@ -11,6 +11,8 @@ pub(super) fn plain(data: &RData) -> Option<RData> {
     let usable = match &mut data {
         RData::HTTPS(https) => strip(&mut https.0),
         RData::SVCB(svcb) => strip(svcb),
+        // Without any data, as in updates: it says nothing, and clients may read it as they like.
+        RData::Update0(_) => false,
         _ => true,
     };
     usable.then_some(data)
@@ -46,9 +48,9 @@ fn strip(record: &mut SVCB) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::Name;
     use hickory_proto::rr::rdata::HTTPS;
     use hickory_proto::rr::rdata::svcb::{EchConfigList, IpHint};
+    use hickory_proto::rr::{Name, RecordType};
 
     use super::*;
 
@@ -97,6 +99,7 @@ mod tests {
             assert_eq!(plain(&https(before)), Some(https(after)));
         }
         assert_eq!(plain(&https(vec![alpn(&["h3"]), none])), None, "it speaks HTTP/3 only");
+        assert_eq!(plain(&RData::Update0(RecordType::HTTPS)), None, "it says nothing");
         let svcb = RData::SVCB(SVCB::new(1, Name::root(), vec![ech()]));
         assert_eq!(plain(&svcb), Some(RData::SVCB(SVCB::new(1, Name::root(), vec![]))));
     }

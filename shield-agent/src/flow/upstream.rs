@@ -124,7 +124,7 @@ impl Upstream {
 }
 
 /// The message as it is written: made from the canonical head alone.
-fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, UpstreamError> {
+pub fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, UpstreamError> {
     let unwritable = |error: ::http::Error| UpstreamError::Unwritable(error);
     let uri = Uri::builder().scheme(head.scheme.as_str()).authority(head.authority());
     let uri = uri.path_and_query(head.target.as_str()).build().map_err(unwritable)?;
@@ -142,7 +142,7 @@ fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, Upst
 }
 
 /// Puts a message into the form of the connection it goes over.
-fn adapt(message: &mut Request<Outgoing>, h2: bool) {
+pub fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     if h2 {
         *message.version_mut() = Version::HTTP_2;
         for of_http1 in [HOST, TRANSFER_ENCODING] {

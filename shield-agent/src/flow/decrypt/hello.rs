@@ -3,14 +3,13 @@
 use std::io;
 
 use rustls::server::{Accepted, Acceptor};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// First byte of every TLS handshake record.
 pub const HANDSHAKE_RECORD: u8 = 0x16;
 
 /// Longest ClientHello, bytes; the largest seen in the field have post-quantum keys and are below 2 KiB.
-const MAX_HELLO: usize = 16 << 10;
+pub const MAX_HELLO: usize = 16 << 10;
 
 /// Why there is no ClientHello.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ pub enum NotTls {
 }
 
 /// Reads a ClientHello; answers an unreadable one with the alert TLS has for it.
-pub async fn read(stream: &mut TcpStream) -> Result<Accepted, NotTls> {
+pub async fn read(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Accepted, NotTls> {
     let mut acceptor = Acceptor::default();
     let mut buffer = [0; 2048];
     let mut total = 0;

@@ -186,7 +186,8 @@ fn is_target(target: &[u8]) -> bool {
     target.iter().all(|&c| plain(c)) && (!target.iter().any(rare) || ::http::Uri::try_from(target).is_ok())
 }
 
-fn is_token_char(c: u8) -> bool {
+/// Whether a byte may be in a method or the name of a field (RFC 9110, 5.6.2).
+pub fn is_token_char(c: u8) -> bool {
     c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c)
 }
 

@@ -6,7 +6,7 @@ use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::canonical::{Header, RequestHead, Scheme};
-use super::head::{imitates_framing, is_offer};
+use super::head::{imitates_framing, is_offer, is_token_char};
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
@@ -153,7 +153,8 @@ fn shown(authority: &Authority) -> String {
 }
 
 fn target(method: &Method, uri: &Uri) -> Result<String, Unclear> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // Written as an authority alone, or in HTTP/2 not at all: a path is never made up.
+    let target = uri.path_and_query().filter(|_| !uri.path().is_empty()).map_or("", |target| target.as_str());
     if target == "*" && method == Method::OPTIONS {
         return Ok(target.to_owned());
     }
@@ -210,16 +211,22 @@ fn end_to_end(fields: &HeaderMap, websocket: bool) -> Result<Vec<Header>, Unclea
         if REWRITTEN.contains(&name) || is_hop_by_hop(name) || listed.iter().any(|option| option == name) {
             continue;
         }
+        // What reads HTTP/2 for us takes quotation marks in names.
+        if !name.bytes().all(is_token_char) {
+            return Err(Unclear::Ambiguous("a field name is not a token"));
+        }
         if value.as_bytes().iter().any(|&c| (c < b' ' && c != b'\t') || c == 0x7f) {
             return Err(Unclear::Ambiguous("a field holds a control byte"));
         }
+        let value = value.as_bytes().trim_ascii();
         let cookie =
             if name == "cookie" { headers.iter_mut().find(|header| header.name == name) } else { None };
         match cookie {
-            Some(cookie) => cookie.value.extend(b"; ".iter().chain(value.as_bytes())),
-            None => {
-                headers.push(Header { name: name.to_owned(), value: value.as_bytes().trim_ascii().to_vec() })
-            }
+            // A crumb that says nothing leaves nothing, and no white space at the end.
+            Some(_) if value.is_empty() => {}
+            Some(cookie) if cookie.value.is_empty() => cookie.value = value.to_vec(),
+            Some(cookie) => cookie.value.extend(b"; ".iter().chain(value)),
+            None => headers.push(Header { name: name.to_owned(), value: value.to_vec() }),
         }
     }
     if websocket {
@@ -349,6 +356,38 @@ mod tests {
             let parts = request.body(()).unwrap().into_parts().0;
             assert!(matches!(canonical_head(&parts, &https()), Err(Unclear::Ambiguous(_))), "{method}");
         }
+    }
+
+    #[test]
+    fn an_empty_crumb_leaves_nothing_in_the_cookie() {
+        let crumbs = ["", "a=1", "", " b=2 ", ""].map(|crumb| ("cookie", crumb));
+        let head = head("/", &[&[HOST][..], &crumbs].concat()).unwrap();
+        assert_eq!(head.header_values("cookie").collect::<Vec<_>>(), [b"a=1; b=2"]);
+    }
+
+    #[test]
+    fn a_field_whose_name_is_no_token_is_refused() {
+        // As it comes out of HTTP/2; other ways of making one refuse it.
+        let name = HeaderName::from_lowercase(b"x\"").unwrap();
+        let request = Request::get("/").header(HOST.0, HOST.1).header(name, "1").body(()).unwrap();
+        let result = canonical_head(&request.into_parts().0, &https());
+        assert!(matches!(result, Err(Unclear::Ambiguous(_))));
+    }
+
+    #[test]
+    fn a_path_is_never_made_up() {
+        for uri in ["api.example.com", "api.example.com:443"] {
+            assert!(matches!(head(uri, &[HOST]), Err(Unclear::Ambiguous(_))), "{uri}");
+        }
+        // As HTTP/2 hands on a request without `:path` and `:authority`.
+        let mut parts = Request::get("/").header("host", "api.example.com").body(()).unwrap().into_parts().0;
+        (parts.uri, parts.version) = (Uri::from_parts(Default::default()).unwrap(), Version::HTTP_2);
+        assert!(matches!(canonical_head(&parts, &https()), Err(Unclear::Ambiguous(_))));
+        assert_eq!(
+            head("https://api.example.com", &[HOST]).unwrap().target,
+            "/",
+            "a URL without a path has one"
+        );
     }
 
     #[test]
