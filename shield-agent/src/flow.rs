@@ -8,6 +8,7 @@ pub mod decrypt;
 pub mod http;
 pub mod inspect;
 pub mod judge;
+pub mod opaque;
 pub mod origin;
 pub mod policy;
 pub mod relay;
@@ -45,7 +46,9 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
         Ok(Accepted::Dns) => return services::answer_dns(&services, &gate.agent, socket).await,
         Err(error) => return accept::turn_away(socket, &gate.agent, &error),
     };
-    let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
+    let limits = opaque::limits(&services, &flow);
+    let kept = |name: &str| opaque::is_kept(&services, &flow, name);
+    let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, limits, kept).await;
     match opened {
         Ok(Opened::Tls { stream, name, h2: true }) => {
             let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: true });
@@ -61,7 +64,10 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
             let left = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
             review::conclude(&via, left).await;
         }
-        Ok(Opened::Opaque { stream, why }) => review::refuse_opaque(&services, &flow, stream, &why).await,
+        Ok(Opened::Opaque(unread)) => opaque::serve(&services, &flow, unread, &stop).await,
+        Ok(Opened::Unreadable { stream, why }) => {
+            review::refuse::opaque(&services, &flow, stream, None, &why).await;
+        }
         Err(error) => decrypt::report(&flow, &error),
     }
 }

@@ -33,13 +33,27 @@ pub enum Opened {
     },
     /// Not TLS; perhaps HTTP.
     Plain(TcpStream),
-    /// Neither: policy says what becomes of it.
-    Opaque {
-        /// The connection, nothing answered.
+    /// Neither, or TLS that is not to be opened: policy says what becomes of it.
+    Opaque(Opaque),
+    /// It began like TLS and is none; it was told so.
+    Unreadable {
+        /// The connection.
         stream: TcpStream,
-        /// What it looks like.
+        /// What is wrong.
         why: String,
     },
+}
+
+/// A connection nobody looks into.
+pub struct Opaque {
+    /// The connection, nothing answered.
+    pub stream: TcpStream,
+    /// What was read of it.
+    pub first: Vec<u8>,
+    /// The name of the TLS session, when it is one.
+    pub tls_name: Option<String>,
+    /// What it looks like.
+    pub why: String,
 }
 
 /// How long a flow may take to say what it is.
@@ -92,41 +106,51 @@ pub enum DecryptError {
     TooSlow(Duration),
 }
 
-/// Finds out what a flow to `original` speaks and takes TLS off it. A client that names no server in its handshake
-/// connects to an address by number: the leaf is for that address.
+/// Finds out what a flow to `original` speaks and takes TLS off it, unless it is for a name that is `kept` shut. A client
+/// that names no server in its handshake connects to an address by number: the leaf is for that address.
 pub async fn open(
     stream: TcpStream,
     original: IpAddr,
     leaves: &Leaves,
     limits: Limits,
+    kept: impl Fn(&str) -> bool,
 ) -> Result<Opened, DecryptError> {
     let start = Instant::now();
     let mut first = [0];
     match timeout_at(start + limits.first_byte, stream.peek(&mut first)).await {
         Err(_) => {
             let why = "the client waits for the server to speak first".to_owned();
-            return Ok(Opened::Opaque { stream, why });
+            return Ok(Opened::Opaque(Opaque { stream, first: vec![], tls_name: None, why }));
         }
         Ok(Ok(0)) => return Err(DecryptError::Closed),
         Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => return Ok(Opened::Plain(stream)),
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(DecryptError::Socket(error)),
     }
-    timeout_at(start + limits.handshake, end_tls(stream, original, leaves))
+    timeout_at(start + limits.handshake, end_tls(stream, original, leaves, kept))
         .await
         .unwrap_or(Err(DecryptError::TooSlow(limits.handshake)))
 }
 
-async fn end_tls(mut stream: TcpStream, original: IpAddr, leaves: &Leaves) -> Result<Opened, DecryptError> {
-    let accepted = match hello::read(&mut stream).await {
-        Ok(accepted) => accepted,
+async fn end_tls(
+    mut stream: TcpStream,
+    original: IpAddr,
+    leaves: &Leaves,
+    kept: impl Fn(&str) -> bool,
+) -> Result<Opened, DecryptError> {
+    let (accepted, first) = match hello::read(&mut stream).await {
+        Ok(read) => read,
         Err(hello::NotTls::Socket(error)) => return Err(DecryptError::Socket(error)),
-        Err(hello::NotTls::Unreadable(why)) => return Ok(Opened::Opaque { stream, why }),
+        Err(hello::NotTls::Unreadable(why)) => return Ok(Opened::Unreadable { stream, why }),
     };
     let name = match accepted.client_hello().server_name() {
         Some(name) => host::canonical(name)?,
         None => original.to_string(),
     };
+    if kept(&name) {
+        let why = format!("the TLS session for {name} is not opened");
+        return Ok(Opened::Opaque(Opaque { stream, first, tls_name: Some(name), why }));
+    }
     finish(stream, accepted, name, leaves).await
 }
 

@@ -5,6 +5,7 @@ mod forwarding;
 mod holding;
 mod naming;
 mod opening;
+mod opaque;
 mod recording;
 mod shapes;
 mod websockets;

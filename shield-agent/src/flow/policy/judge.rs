@@ -54,9 +54,18 @@ impl Judge for Policy {
     }
 
     fn opaque(&self, flow: &Flow) -> Judgement {
-        // Without a request there is nothing a rule could be compared with.
-        let why = format!("{} sent neither TLS nor HTTP: defaults.opaque", flow.agent);
-        self.judgement(self.defaults.opaque, None, why)
+        self.judge_connection(flow, None).unwrap_or_else(|| match self.defaults.opaque {
+            // Nobody could decide before the program or its server gives up.
+            Verdict::Hold => {
+                let why = "defaults.opaque: hold, and a live connection cannot wait for a person".to_owned();
+                self.judgement(Verdict::Deny, None, why)
+            }
+            verdict => self.judgement(verdict, None, "defaults.opaque".to_owned()),
+        })
+    }
+
+    fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement> {
+        self.judge_connection(flow, Some(tls_name))
     }
 
     fn networks(&self) -> &Networks {

@@ -1,0 +1,97 @@
+//! Connections nobody can look into: the same bytes where a rule says so, and nothing at all elsewhere.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::world::{Origin, UNREAD, World, certificate_for};
+use crate::flow::policy::verdict::Verdict;
+
+async fn server() -> (TcpListener, SocketAddr, World) {
+    let listener = TcpListener::bind((UNREAD, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address, World::start(&certificate_for("localhost", |_| {}).0).await)
+}
+
+#[tokio::test]
+async fn what_a_rule_lets_pass_unread_passes_untouched_and_is_recorded() {
+    let openings: [&[u8]; 3] = [b"SSH-2.0-OpenSSH_9.2\r\n", b"*1\r\n$4\r\nPING\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f"];
+    for opening in openings {
+        let (listener, address, world) = server().await;
+        let mut client = world.connect(address).await;
+        client.write_all(opening).await.unwrap();
+        client.shutdown().await.unwrap();
+        let (mut origin, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        origin.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, opening);
+        origin.write_all(b"answer").await.unwrap();
+        drop(origin);
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        assert_eq!(told, "answer");
+        let record = world.approver.record().await;
+        assert_eq!((record.judgement.verdict, record.request), (Verdict::Allow, None));
+        assert!(record.judgement.why.contains("uninspectable"), "{}", record.judgement.why);
+        let outcome = world.approver.outcome().await;
+        assert_eq!((outcome.sent, outcome.received, outcome.error), (opening.len() as u64, 6, None));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_heard() {
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    origin.write_all(b"220 ready\r\n").await.unwrap();
+    let mut greeting = [0; 11];
+    client.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"220 ready\r\n");
+}
+
+#[tokio::test]
+async fn what_can_be_read_is_read_where_a_rule_lets_unread_connections_pass() {
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    let request = format!("GET /denied HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+    assert!(futures_util::poll!(std::pin::pin!(listener.accept())).is_pending());
+}
+
+#[tokio::test]
+async fn a_connection_that_spoke_http_does_not_pass_unread_afterwards() {
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    let request = format!("GET /denied HTTP/1.1\r\nHost: {address}\r\n\r\nSSH-2.0-x\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
+    assert!(futures_util::poll!(std::pin::pin!(listener.accept())).is_pending());
+}
+
+#[tokio::test]
+async fn a_tls_session_kept_shut_reaches_its_server_as_the_program_made_it() {
+    let (root, chain, key) = certificate_for("pinned.example", |_| {});
+    let origin = Origin::certified_at(UNREAD, root.clone(), chain, key).await;
+    let world = World::start(&certificate_for("localhost", |_| {}).0).await;
+    // The program trusts its server's certificate alone, not ours.
+    let stream = world.tls_trusting(&root, origin.address, "pinned.example").await;
+    assert!(stream.is_ok(), "{stream:?}");
+    assert_eq!(world.approver.record().await.judgement.verdict, Verdict::Allow);
+}
+
+#[tokio::test]
+async fn the_name_of_a_session_kept_shut_opens_no_other_address() {
+    let (root, chain, key) = certificate_for("pinned.example", |_| {});
+    let origin = Origin::certified(root.clone(), chain, key).await;
+    let world = World::start(&certificate_for("localhost", |_| {}).0).await;
+    let stream = world.tls_trusting(&root, origin.address, "pinned.example").await;
+    assert!(stream.is_err());
+    assert_eq!(world.approver.record().await.judgement.verdict, Verdict::Deny);
+    assert_eq!(origin.connections(), 0);
+}
