@@ -3,6 +3,7 @@
 //! Data goes to standard output, talk to standard error. What a verb does lives with its subject; here are arguments,
 //! exit codes and what people read.
 
+mod attach;
 mod ca;
 mod daemon;
 mod decide;
@@ -60,9 +61,9 @@ enum Verb {
     Daemon,
     /// Start a command as a gated agent
     Run(gates::RunArgs),
-    /// Gate a cgroup that exists
-    Attach(gates::AttachArgs),
-    /// Remove the gate of an attached cgroup
+    /// Gate what runs already: a cgroup, a systemd unit, a container, a process
+    Attach(attach::AttachArgs),
+    /// Remove the gate of what was attached
     Detach(gates::AgentArgs),
     /// List the agents
     Agents,
@@ -126,7 +127,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Failure> {
         Verb::Prove(part) => Ok(actor::play(part)?),
         Verb::Daemon => daemon::run(&cli.config),
         Verb::Run(args) => gates::run(&cli.config, args),
-        Verb::Attach(args) => gates::attach(&cli.config, args),
+        Verb::Attach(args) => attach::run(&cli.config, args),
         Verb::Detach(args) => gates::detach(&cli.config, args),
         Verb::Agents => gates::agents(&cli.config, cli.output),
         Verb::Freeze(args) => gates::freeze(&cli.config, args),

@@ -37,6 +37,7 @@ use crate::privileges::PrivilegeError;
 
 pub use self::caller::run;
 pub use self::confine::ConfineError;
+pub use self::environment::trust_variables;
 pub use self::mounts::JAVA_STORES;
 pub use self::trust::DIRECTORY as TRUST_DIRECTORY;
 

@@ -14,7 +14,8 @@ pub mod ipc;
 pub mod privileges;
 // The command line.
 pub mod cli;
-// The supervisor, the processes it starts, and `shield run`.
+// The supervisor, the processes it starts, `shield run` and `shield attach`.
+pub mod attach;
 pub mod daemon;
 pub mod health;
 pub mod launch;

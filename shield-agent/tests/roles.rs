@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -39,6 +39,11 @@ async fn a_role_at_work_has_no_privilege_left() {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
     assert_eq!(field("NoNewPrivs:"), "1");
+    // A process that may leave a dump belongs to its user, also in /proc.
+    assert_eq!(std::fs::metadata(process.join("status")).unwrap().uid(), 0);
+    let limits = std::fs::read_to_string(process.join("limits")).unwrap();
+    let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(cores.split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"]);
     let held = std::fs::read_link(process.join("fd").join(number)).unwrap_or_default();
     assert_ne!(held, Path::new("/etc/passwd"));
     assert_eq!(std::fs::read(process.join("environ")).unwrap(), b"");

@@ -1,7 +1,7 @@
 //! A cgroup somebody else made, gated by `shield attach`: what is started inside is held like any other agent.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -72,11 +72,11 @@ fn ask(deployment: &Deployment, cgroup: &Cgroup, method: &str, path: &str) -> Co
     command
 }
 
-/// A cgroup of the test's own.
-struct Cgroup(PathBuf);
+/// A cgroup of the test's own, and all that is below it.
+pub(super) struct Cgroup(pub(super) PathBuf);
 
 impl Cgroup {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let place = cgroup2_mount()?.join(format!(
             "shield-attached-{}-{:?}",
             std::process::id(),
@@ -90,6 +90,13 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // A process that just ended may keep it for a moment.
-        let _ = shield_tests::wait::within(shield_tests::wait::PATIENCE, || fs::remove_dir(&self.0).ok());
+        let _ = shield_tests::wait::within(shield_tests::wait::PATIENCE, || remove(&self.0).ok());
     }
+}
+
+fn remove(place: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(place)?.flatten().filter(|entry| entry.path().is_dir()) {
+        remove(&entry.path())?;
+    }
+    fs::remove_dir(place)
 }

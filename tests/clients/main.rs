@@ -3,9 +3,12 @@
 
 mod anyone;
 mod attached;
+mod attached_kinds;
+mod attached_process;
 mod git;
 mod http;
 mod identity;
+mod many;
 mod names;
 mod namespaces;
 mod quic;

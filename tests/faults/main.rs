@@ -1,7 +1,10 @@
-//! Roles die at the worst moments: no hold that was acknowledged is lost, nothing is sent twice, nothing leaks.
+//! Roles die at the worst moments, and gates are tampered with: no hold that was acknowledged is lost, nothing is sent twice,
+//! nothing leaks.
 
 mod blocked;
 mod full;
 mod kills;
 mod resident;
 mod restarts;
+mod silent;
+mod watched;

@@ -18,6 +18,7 @@ use self::manager::ServiceManager;
 pub use self::settings::Settings;
 use crate::netns::Netns;
 use crate::origin::Origin;
+use crate::sniffer::AGENT_MAC;
 use crate::wait;
 
 /// User agents run as.
@@ -36,6 +37,8 @@ pub struct Deployment {
     pub origin: Origin,
     /// The namespace daemon and agents live in.
     pub place: Netns,
+    /// The namespace the origin lives in.
+    pub elsewhere: Netns,
     _disk: Option<SmallDisk>,
     dir: TempDir,
 }
@@ -60,6 +63,8 @@ impl Deployment {
             &elsewhere,
             ("eth0", &[&network.origin_address]),
         )?;
+        // What the sniffer knows the near end by.
+        place.ip(&["link", "set", &network.ours, "address", AGENT_MAC])?;
         let repositories = dir.path().join("repositories");
         std::fs::create_dir(&repositories).context("cannot make a directory for repositories")?;
         let origin = Origin::start(&elsewhere, network.origin, &repositories)?;
@@ -67,7 +72,7 @@ impl Deployment {
         let config = settings.write(dir.path(), &origin)?;
         let manager = settings.managed.then(|| ServiceManager::start(dir.path())).transpose()?;
         let daemon = Daemon::start(&place, &config, &settings.instance, manager)?;
-        Ok(Self { daemon, origin, place, _disk: disk.transpose()?, dir })
+        Ok(Self { daemon, origin, place, elsewhere, _disk: disk.transpose()?, dir })
     }
 
     /// A directory agents and tests may use.

@@ -112,7 +112,7 @@ fn instructions(act: Act) -> Vec<Instruction> {
 
 /// # Safety
 /// `attr` is what `command` expects, and every address in it is valid.
-unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
+pub(crate) unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
     // SAFETY: `attr` is readable and writable for its size; the caller vouches for the rest.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 {

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod deployment;
 pub mod foreign;
+pub mod hooks;
 pub mod launcher;
 pub mod netns;
 pub mod origin;

@@ -2,6 +2,8 @@
 //!
 //! Nothing is installed outside the system's package manager, rustup and `target/`.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 
 use crate::project;
@@ -57,6 +59,20 @@ pub(crate) fn for_test() -> Result<()> {
         BPF_LINKER,
     ];
     install(&everything)
+}
+
+/// Installs what `cargo xtask bench` measures beside the gate.
+pub(crate) fn for_bench() -> Result<()> {
+    install(&[GIT, COMPILER, IP, PYTHON, NGINX, HAPROXY, MITMPROXY, HUDSUCKER])
+}
+
+/// Where the programs of these two are.
+pub(crate) fn mitmproxy() -> PathBuf {
+    project::target().join("needs/mitmproxy/bin")
+}
+
+pub(crate) fn hudsucker() -> PathBuf {
+    project::target().join("needs/hudsucker/release/hudsucker-peer")
 }
 
 const GIT: Need = Need {
@@ -151,6 +167,42 @@ const PLAYWRIGHT: Need = Need {
         let mut npm = command("npm", &["ci", "--no-audit", "--no-fund"]);
         npm.current_dir(project::root().join("tests/console"));
         loud(npm)
+    }),
+};
+const NGINX: Need = Need {
+    what: "nginx",
+    why: "a proxy to compare with",
+    present: || has("nginx"),
+    from: Source::Packages(&["nginx-light"]),
+};
+const HAPROXY: Need = Need {
+    what: "haproxy",
+    why: "a proxy to compare with",
+    present: || has("haproxy"),
+    from: Source::Packages(&["haproxy"]),
+};
+const MITMPROXY: Need = Need {
+    what: "mitmproxy, in an environment under target/",
+    why: "an intercepting proxy to compare with",
+    present: || mitmproxy().join("mitmdump").exists(),
+    from: Source::Steps(|| {
+        let place = project::target().join("needs/mitmproxy");
+        let mut create = command(system_python(), &["-m", "venv", "--clear"]);
+        create.arg(&place);
+        loud(create)?;
+        let package = ["install", "--quiet", "--disable-pip-version-check", "mitmproxy==11.0.2"];
+        loud(command(place.join("bin/pip"), &package))
+    }),
+};
+const HUDSUCKER: Need = Need {
+    what: "hudsucker, built from tests/peers/hudsucker",
+    why: "an intercepting proxy to compare with",
+    present: || hudsucker().exists(),
+    from: Source::Steps(|| {
+        let mut build = run::cargo(&["build", "--release", "--locked", "--target-dir"]);
+        build.arg(project::target().join("needs/hudsucker"));
+        build.current_dir(project::root().join("tests/peers/hudsucker"));
+        loud(build)
     }),
 };
 const BPF_TOOLCHAIN: Need = Need {

@@ -3,6 +3,7 @@
 //! Every rule names its replacement. Exemptions live in `tidy/long-files.txt`, each with its reason.
 
 mod links;
+mod named;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub(crate) fn repository() -> Result<()> {
         found.extend(rules::length(file, &text, long.get(file.as_str()).copied()));
         if file.ends_with(".md") {
             found.extend(links::check(&text, |target| exists(&path, target)));
+            found
+                .extend(named::check(&text, |file| std::fs::read_to_string(project::root().join(file)).ok()));
         }
         complaints.extend(found.into_iter().map(|complaint| format!("{file}{complaint}")));
     }

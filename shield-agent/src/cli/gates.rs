@@ -1,4 +1,4 @@
-//! Verbs about gates: `run attach detach agents freeze thaw`, and `policy reload`.
+//! Verbs about gates: `run detach agents freeze thaw`, and `policy reload`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -39,17 +39,6 @@ pub(super) struct RunArgs {
     command: Vec<OsString>,
 }
 
-/// `shield attach`
-#[derive(Debug, Args)]
-pub(super) struct AttachArgs {
-    /// Name of the agent
-    #[arg(long, value_name = "NAME")]
-    agent: AgentName,
-    /// Directory of the cgroup
-    #[arg(long, value_name = "PATH")]
-    cgroup: PathBuf,
-}
-
 /// Verbs about one agent.
 #[derive(Debug, Args)]
 pub(super) struct AgentArgs {
@@ -73,19 +62,6 @@ pub(super) fn run(config: &Path, args: &RunArgs) -> Result<u8, Failure> {
         command: args.command.clone(),
     };
     launch::run(&launch).map_err(|error| Failure::new(error.exit_code(), error))
-}
-
-/// Gates a cgroup and says what that cannot cover.
-pub(super) fn attach(config: &Path, args: &AttachArgs) -> Result<u8, Failure> {
-    let cgroup = std::path::absolute(&args.cgroup)?;
-    match ask(config, &GateRequest::Attach { agent: args.agent.clone(), cgroup })? {
-        GateReply::Attached { caveats } => {
-            eprintln!("agent {} is gated", args.agent);
-            caveats.iter().for_each(|caveat| eprintln!("not covered: {caveat}"));
-            Ok(code::OK)
-        }
-        other => Err(AskError::unexpected(&other).into()),
-    }
 }
 
 /// Opens the gate of an attached cgroup.
@@ -137,7 +113,7 @@ fn tell(config: &Path, request: &GateRequest) -> Result<u8, Failure> {
     }
 }
 
-fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
+pub(super) fn ask(config: &Path, request: &GateRequest) -> Result<GateReply, Failure> {
     Ok(GateClient::connect(&Config::load(config)?.run_dir)?.ask(request)?)
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Supervisor;
 use super::crew::Crew;
-use super::gates::GateError;
+use super::gates::{GateError, Made};
 use super::roles::RoleError;
 use crate::ipc::gate::{GateReply, GateRequest, PreparedRun, TrustFiles};
 use crate::ipc::supervisor::ToApproverRole;
@@ -28,13 +28,14 @@ impl Supervisor {
                 Ok(prepared) => return self.when_served(crew, agent, reply, prepared).await,
                 Err(error) => refused(&error),
             },
-            GateRequest::Attach { agent, cgroup } => match self.gates.attach(&agent, &cgroup) {
-                Ok(caveats) => {
-                    let answer = GateReply::Attached { caveats: self.with_trust(caveats) };
-                    return self.when_served(crew, agent, reply, answer).await;
-                }
-                Err(error) => refused(&error),
-            },
+            GateRequest::Attach { agent, cgroup } => {
+                let made = self.gates.attach(&agent, &cgroup);
+                return self.when_attached(crew, agent, reply, made).await;
+            }
+            GateRequest::AttachProcess { agent, pid } => {
+                let made = self.gates.attach_process(&agent, pid);
+                return self.when_attached(crew, agent, reply, made).await;
+            }
             GateRequest::Detach { agent } => match self.gates.detach(&agent) {
                 Ok(()) => {
                     crew.remove_gate(&agent).await?;
@@ -84,6 +85,26 @@ impl Supervisor {
         }))
     }
 
+    async fn when_attached(
+        &mut self,
+        crew: &mut Crew,
+        agent: AgentName,
+        reply: oneshot::Sender<GateReply>,
+        made: Result<Made, GateError>,
+    ) -> Result<(), RoleError> {
+        match made {
+            Ok(Made { caveats, ended }) => {
+                let answer = GateReply::Attached { caveats, ended, trust: self.trust_files() };
+                self.when_served(crew, agent, reply, answer).await
+            }
+            Err(error) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(refused(&error));
+                Ok(())
+            }
+        }
+    }
+
     /// Has the worker serve the agent; the answer is given when it does.
     async fn when_served(
         &mut self,
@@ -114,18 +135,6 @@ impl Supervisor {
 
     fn trust_files(&self) -> TrustFiles {
         self.trust.clone().expect("the signer is ready before the socket is served")
-    }
-
-    /// A gate cannot change what processes trust that run already.
-    fn with_trust(&self, mut caveats: Vec<String>) -> Vec<String> {
-        let trust = self.trust_files();
-        caveats.push(format!(
-            "programs inside must be made to trust the gate: start them with SSL_CERT_FILE, REQUESTS_CA_BUNDLE, \
-             CURL_CA_BUNDLE and GIT_SSL_CAINFO set to {} and NODE_EXTRA_CA_CERTS to {}",
-            trust.bundle.display(),
-            trust.ca.display()
-        ));
-        caveats
     }
 }
 

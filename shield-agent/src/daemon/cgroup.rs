@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::capture::cgroup::cgroup2_mount;
@@ -21,6 +22,18 @@ pub enum UnfitCgroup {
     /// The whole host.
     #[error("{} is the root cgroup: gating it would gate the whole host", .0.display())]
     Root(PathBuf),
+    /// Somebody else may move processes.
+    #[error(
+        "cgroup {} is delegated to user {uid}, who can move processes out of what is below it: attach the one above \
+         that belongs to root",
+        cgroup.display()
+    )]
+    Delegated {
+        /// The cgroup that is theirs.
+        cgroup: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
     /// We are inside.
     #[error("the daemon itself runs in cgroup {}: gating it would cut the daemon off", .0.display())]
     Ours(PathBuf),
@@ -38,11 +51,31 @@ pub fn fit(path: &Path) -> Result<PathBuf, UnfitCgroup> {
     if !place.join("cgroup.events").is_file() {
         return Err(UnfitCgroup::Root(place));
     }
+    if let Some((cgroup, uid)) = delegated(&place) {
+        return Err(UnfitCgroup::Delegated { cgroup, uid });
+    }
     let ourselves = std::process::id();
     if processes(&place).map_err(missing)?.contains(&ourselves) {
         return Err(UnfitCgroup::Ours(place));
     }
     Ok(place)
+}
+
+/// Whether a directory is a cgroup of the unified hierarchy, its root included.
+pub fn is_cgroup(place: &Path) -> bool {
+    place.parent().is_some()
+        && nix::sys::statfs::statfs(place).is_ok_and(|kind| kind.filesystem_type().0 == CGROUP2_MAGIC)
+}
+
+/// The cgroup at or above `place` that is not root's, and whose it is: its owner moves what is below as it likes.
+fn delegated(place: &Path) -> Option<(PathBuf, u32)> {
+    let cgroups = place.ancestors().take_while(|above| above.join("cgroup.events").is_file());
+    cgroups.into_iter().find_map(|above| {
+        let owners = [above.to_owned(), above.join("cgroup.procs")];
+        let owner =
+            owners.iter().filter_map(|file| Some(fs::metadata(file).ok()?.uid())).find(|uid| *uid != 0)?;
+        Some((above.to_owned(), owner))
+    })
 }
 
 /// Whether one of two cgroups contains the other.

@@ -3,10 +3,12 @@
 //! ```text
 //!            prepare_run ─► Run ──── client gone and cgroup empty ──► removed, cgroup too
 //! cgroup ──► attach ──► Attached ─── detach, or cgroup gone ────────► removed
+//! process ─► attach_process ─► Attached ─── detach, or all ended ───► brought home, removed
 //! pins of an earlier daemon ─► adopt ─► Run | Attached
 //! ```
 //! A gate is only ever opened here, on purpose. What cannot be adopted stays shut.
 
+mod attach;
 mod backstops;
 mod error;
 mod listing;
@@ -14,15 +16,14 @@ mod namespaces;
 mod record;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::cgroup;
 use super::crew::AgentSockets;
 use super::kept::{self, Kept};
 use super::kernel_events::{Ears, Listening};
-use super::open_sockets;
 use super::owners::{self, Owners};
 use super::socket::MAX_PER_USER;
 use super::watch::{self, Raised, Watched};
@@ -34,6 +35,8 @@ use crate::names::AgentName;
 use crate::networks::Networks;
 use crate::report::Chain;
 use crate::role::RoleKind;
+pub use attach::Made;
+use attach::netns_of;
 pub use error::GateError;
 pub use namespaces::NamespaceChange;
 use namespaces::Namespaces;
@@ -154,22 +157,6 @@ impl Gates {
         }
     }
 
-    /// Gates a cgroup that exists; says what the gate does not cover.
-    pub fn attach(&mut self, agent: &AgentName, path: &Path) -> Result<Vec<String>, GateError> {
-        self.refuse_taken(agent)?;
-        let place = cgroup::fit(path)?;
-        let other = self.gated.iter().find(|(_, gated)| cgroup::overlap(&gated.gate.cgroups().agent, &place));
-        if let Some((agent, _)) = other {
-            return Err(GateError::AlreadyGated { cgroup: place, agent: agent.clone() });
-        }
-        self.claim(agent, 0)?;
-        let cgroups = AgentCgroups { agent: place.clone(), ..self.cgroups.of(agent) };
-        fs::create_dir_all(&cgroups.proxy).map_err(GateError::file("create cgroup", &cgroups.proxy))?;
-        let record = Record { cgroup: place.clone(), kind: AgentKind::Attached, home: None, owner: 0 };
-        self.make(agent, &cgroups, record, &netns_of(&place)?)?;
-        Ok(caveats(&place))
-    }
-
     /// Removes the gate of an attached cgroup. That of `shield run` ends with its processes.
     pub fn detach(&mut self, agent: &AgentName) -> Result<(), GateError> {
         let record = match (self.gated.get(agent), self.shut.get(agent)) {
@@ -180,6 +167,7 @@ impl Gates {
         if record.kind == AgentKind::Run && !record.is_over() {
             return Err(GateError::NotAttached(agent.clone()));
         }
+        attach::bring_home(&record)?;
         self.remove(agent)
     }
 
@@ -319,7 +307,7 @@ impl Gates {
     ) -> Result<(), GateError> {
         gate.set_networks(&self.networks)?;
         let namespaces = Namespaces::open(&mut gate, netns, kept)?;
-        let watched = Watched::default();
+        let watched = Watched::begin(&gate);
         let ears = self.listening.to(&gate, record.kind)?;
         let agent = gate.agent().clone();
         self.gated.insert(agent, Gated { gate, namespaces, record, client, watched, ears });
@@ -374,25 +362,4 @@ fn not_taken_over(agent: &AgentName, record: &Record, error: &GateError) -> Find
     let what = format!("its gate could not be taken over, so every connection is refused: {}", Chain(error));
     let remedy = watch::remedy(agent, record.kind, &record.cgroup);
     Finding::of(agent, GATE_NOT_TAKEN_OVER, Severity::Critical, what, remedy)
-}
-
-/// The network namespace of a cgroup's processes, or ours when it has none.
-fn netns_of(place: &Path) -> Result<File, GateError> {
-    let first = cgroup::processes(place).unwrap_or_default().first().map(ToString::to_string);
-    let path = Path::new("/proc").join(first.as_deref().unwrap_or("self")).join("ns/net");
-    File::open(&path).map_err(GateError::file("open", &path))
-}
-
-/// What the gate of an attached cgroup cannot promise.
-fn caveats(place: &Path) -> Vec<String> {
-    let processes = cgroup::processes(place).unwrap_or_default();
-    let sockets = open_sockets::count(&processes);
-    let mut caveats = Vec::new();
-    if sockets > 0 {
-        caveats.push(format!(
-            "{sockets} network sockets of processes already inside were made before the gate and pass by it: restart \
-             those processes"
-        ));
-    }
-    caveats
 }

@@ -20,7 +20,7 @@ pub fn count(processes: &[u32]) -> usize {
     found.len()
 }
 
-fn socket_inodes(process: &Path) -> Vec<u64> {
+pub(super) fn socket_inodes(process: &Path) -> Vec<u64> {
     let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
     let inode = |target: std::path::PathBuf| {

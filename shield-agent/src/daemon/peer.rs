@@ -141,10 +141,19 @@ fn process(stream: &UnixStream, pid: u32) -> io::Result<OwnedFd> {
         libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERPIDFD, at, &raw mut size)
     };
     if result < 0 {
-        // SAFETY: the call takes plain numbers.
-        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        descriptor = RawFd::try_from(opened).map_err(io::Error::other)?;
+        return open(pid);
     }
+    owned(descriptor)
+}
+
+/// A descriptor of the process that has this number now.
+pub(super) fn open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes plain numbers.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    owned(RawFd::try_from(opened).map_err(io::Error::other)?)
+}
+
+fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -191,6 +200,7 @@ mod tests {
             GateRequest::PolicyReload,
             GateRequest::Detach { agent: agent() },
             GateRequest::Attach { agent: agent(), cgroup: "/x".into() },
+            GateRequest::AttachProcess { agent: agent(), pid: 1 },
             GateRequest::Freeze { agent: agent() },
             GateRequest::Thaw { agent: agent() },
         ] {

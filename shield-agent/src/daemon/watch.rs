@@ -27,13 +27,22 @@ pub struct Raised {
 pub struct Watched {
     /// Why the agent was stopped, until it is mended.
     damage: Option<Finding>,
-    /// Programs of others that are taken as they are; `None` before the first look.
-    known: Option<BTreeSet<Foreign>>,
+    /// Programs of others that were there when the gate was made or taken over.
+    before: BTreeSet<Foreign>,
+    /// Programs of others that are taken as they are, and that people were told about.
+    known: BTreeSet<Foreign>,
     /// Everything that was raised and still stands.
     standing: Vec<Finding>,
 }
 
 impl Watched {
+    /// Begins to watch a gate that was just made or taken over: what comes from now on is new, however long the first
+    /// look may be in coming.
+    pub fn begin(gate: &Gate) -> Self {
+        // Who cannot be asked about was not there.
+        Self { before: gate.others().unwrap_or_default(), ..Self::default() }
+    }
+
     /// Looks at a gate and stops its agent when it does not hold. Returns what is new.
     pub fn look(&mut self, gate: &Gate, kind: AgentKind) -> Vec<Raised> {
         let (damage, others) = self.state_of(gate, kind);
@@ -88,13 +97,11 @@ impl Watched {
         };
         // A cgroup that cannot be asked is gone, and the next look says so.
         let now = gate.others().unwrap_or_default();
-        let is_first_look = self.known.is_none();
-        let known = self.known.get_or_insert_default();
-        known.retain(|foreign| now.contains(foreign));
-        let fresh = now.into_iter().filter(|foreign| !known.contains(foreign));
-        let (intruders, bystanders): (Vec<Foreign>, Vec<Foreign>) =
-            fresh.partition(|foreign| !is_first_look && foreign.inside && foreign.can_overrule());
-        known.extend(bystanders.iter().cloned());
+        self.known.retain(|foreign| now.contains(foreign));
+        let fresh = now.into_iter().filter(|foreign| !self.known.contains(foreign));
+        let (intruders, bystanders): (Vec<Foreign>, Vec<Foreign>) = fresh
+            .partition(|foreign| !self.before.contains(foreign) && foreign.inside && foreign.can_overrule());
+        self.known.extend(bystanders.iter().cloned());
         let damage = broken.map(|broken| damaged(agent, kind, place, &broken));
         (
             damage.or_else(|| intruders.first().map(|foreign| intruded(agent, foreign))),

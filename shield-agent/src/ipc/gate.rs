@@ -45,6 +45,13 @@ pub enum GateRequest {
         /// The cgroup's directory.
         cgroup: PathBuf,
     },
+    /// Move a process and what is below it into a fresh gated cgroup.
+    AttachProcess {
+        /// Name of the agent.
+        agent: AgentName,
+        /// The process.
+        pid: u32,
+    },
     /// Remove the gate of an agent: its processes reach the network freely again.
     Detach {
         /// Whose gate.
@@ -76,6 +83,10 @@ pub enum GateReply {
     Attached {
         /// What the gate does not cover.
         caveats: Vec<String>,
+        /// Connections from before the gate that were ended.
+        ended: usize,
+        /// What programs inside must be made to trust.
+        trust: TrustFiles,
     },
     /// The agents, by name.
     Agents {

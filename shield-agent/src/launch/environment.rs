@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::trust::Trusted;
 use super::user::Account;
+use crate::ipc::gate::TrustFiles;
 
 /// Variables whose file replaces the program's roots.
 pub(super) const REPLACING: &[&str] = &[
@@ -57,16 +58,28 @@ pub(super) fn build(
         env.insert("USER".into(), account.name.clone().into());
         env.insert("LOGNAME".into(), account.name.clone().into());
     }
+    set_trust(&mut env, &trusted.bundle, &trusted.ca, trusted.java.as_deref());
+    env.extend(wishes.iter().map(|(name, value)| (name.into(), value.into())));
+    env
+}
+
+/// The variables alone, for programs that `shield run` does not start.
+pub fn trust_variables(trust: &TrustFiles) -> Vec<(String, String)> {
+    let mut env = BTreeMap::new();
+    set_trust(&mut env, &trust.bundle, &trust.ca, trust.java.as_deref());
+    let text = |word: OsString| word.to_string_lossy().into_owned();
+    env.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn set_trust(env: &mut BTreeMap<OsString, OsString>, bundle: &Path, ca: &Path, java: Option<&Path>) {
     let mut set = |name: &str, value: &OsStr| env.insert(name.into(), value.into());
-    REPLACING.iter().for_each(|name| drop(set(name, trusted.bundle.as_os_str())));
-    ADDING.iter().for_each(|name| drop(set(name, trusted.ca.as_os_str())));
+    REPLACING.iter().for_each(|name| drop(set(name, bundle.as_os_str())));
+    ADDING.iter().for_each(|name| drop(set(name, ca.as_os_str())));
     SYSTEM_ROOTS.iter().for_each(|(name, value)| drop(set(name, value.as_ref())));
-    if let Some(store) = &trusted.java {
+    if let Some(store) = java {
         let options = java_options(env.get(OsStr::new(JAVA_OPTIONS)), store);
         env.insert(JAVA_OPTIONS.into(), options);
     }
-    env.extend(wishes.iter().map(|(name, value)| (name.into(), value.into())));
-    env
 }
 
 /// Adds to the options the caller had. The password is the one every Java trust store has; it protects nothing.

@@ -84,6 +84,11 @@ impl Daemon {
         &self.config
     }
 
+    /// The name of its instance.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Process id of a role, when it runs.
     pub fn pid(&self, role: Role) -> Option<Pid> {
         let supervisor = self.supervisor.id();

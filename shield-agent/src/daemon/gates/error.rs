@@ -34,6 +34,22 @@ pub enum GateError {
         /// Its agent.
         agent: AgentName,
     },
+    /// There is no such process.
+    #[error("there is no process {0}: see `ps`")]
+    NoSuchProcess(u32),
+    /// A process that must not be gated.
+    #[error("process {pid} cannot be gated: {why}")]
+    UnfitProcess {
+        /// Which.
+        pid: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// It keeps starting processes faster than they can be moved.
+    #[error(
+        "process {0} starts others faster than they can be moved: stop it with `kill -STOP`, and attach it again"
+    )]
+    Restless(u32),
     /// An agent started by `shield run` ends with its processes.
     #[error("agent {0} was started by `shield run`: its gate ends when its last process does")]
     NotAttached(AgentName),

@@ -5,6 +5,7 @@
 //! move with the machine and its neighbours, so ratios and CPU time are what to compare. `SHIELD_BENCH_HUDSUCKER` names a
 //! program that takes PORT CA-CERTIFICATE CA-KEY UPSTREAM-CA and proxies for whoever CONNECTs.
 
+mod connect;
 mod contestants;
 mod metrics;
 mod policy;
@@ -23,12 +24,17 @@ const ROUNDS: usize = 5;
 const LOAD_CORE: usize = 0;
 
 fn main() -> Result<()> {
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if(|word| word == connect::LOAD).is_some() {
+        return connect::load(&words.next().context("the load needs a destination")?);
+    }
     let rounds = words.next().map_or(Ok(ROUNDS), |rounds| rounds.parse()).context("ROUNDS is a number")?;
     let wanted: Vec<String> = words.collect();
-    if let Some(strange) = wanted.iter().find(|word| METRICS.iter().all(|metric| metric.name != **word)) {
-        bail!("no metric is called `{strange}`: {}", METRICS.map(|metric| metric.name).join(", "));
+    let names = [&METRICS.map(|metric| metric.name)[..], &[connect::NAME]].concat();
+    if let Some(strange) = wanted.iter().find(|word| !names.contains(&word.as_str())) {
+        bail!("no metric is called `{strange}`: {}", names.join(", "));
     }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     pin(std::process::id(), LOAD_CORE)?;
     let deployment = Deployment::start(Settings { policy: policy::hundred_rules(), ..Settings::default() })?;
     for role in deployment.daemon.pids() {
@@ -38,16 +44,25 @@ fn main() -> Result<()> {
     let load = deployment.dir().join("shield-load");
     std::fs::copy(tool("shield-load"), &load).context("cannot copy the load client")?;
     let lineup = Lineup::start(&deployment, LOAD_CORE + 1)?;
-    let metrics =
-        METRICS.iter().filter(|metric| wanted.is_empty() || wanted.iter().any(|word| *word == metric.name));
-    let metrics: Vec<&Metric> = metrics.collect();
+    let metrics: Vec<&Metric> = METRICS.iter().filter(|metric| is_wanted(metric.name)).collect();
+    let connections = is_wanted(connect::NAME).then(connect::Bench::start).transpose()?;
     let mut table = Table::new(&lineup);
     for round in 1..=rounds {
         for metric in &metrics {
             eprintln!("round {round} of {rounds}: {}", metric.name);
             for contestant in lineup.all() {
-                measure(&deployment, metric, contestant, round, &mut table)?;
+                match measure(&deployment, metric, contestant, round, &mut table) {
+                    // Somebody else's failure leaves an empty cell; ours is a defect.
+                    Err(failure) if !contestant.is_gate() => {
+                        eprintln!("{} failed: {failure:#}", contestant.name);
+                    }
+                    outcome => outcome?,
+                }
             }
+        }
+        if let Some(connections) = &connections {
+            eprintln!("round {round} of {rounds}: {}", connect::NAME);
+            connections.measure(&mut table)?;
         }
     }
     table.print(rounds);
