@@ -101,6 +101,13 @@ fn agreed_authority(parts: &Parts, channel: &Channel) -> Result<Authority, Uncle
     }
     let target =
         parts.uri.authority().map(|authority| host::authority(authority.as_str().as_bytes())).transpose()?;
+    // In HTTP/1 only requests to proxies are written out in full, and a port left out is then the scheme's own.
+    let default_port = |authority: &Authority| authority.port.unwrap_or(channel.scheme.default_port());
+    if parts.version < Version::HTTP_2
+        && target.as_ref().is_some_and(|target| default_port(target) != channel.port)
+    {
+        return Err(Unclear::Unsupported(PROXY_HINT));
+    }
     if parts.uri.scheme_str().is_some_and(|scheme| scheme != channel.scheme.as_str()) {
         return Err(Unclear::Ambiguous("the scheme of the target is not that of the connection"));
     }
@@ -111,14 +118,6 @@ fn agreed_authority(parts: &Parts, channel: &Channel) -> Result<Authority, Uncle
         (_, Some(authority)) | (Some(authority), None) => authority,
         (None, None) => return Err(Unclear::Ambiguous("Host is missing")),
     };
-    // In HTTP/1 only requests to proxies are written out in full, and a port left out is then the scheme's own.
-    let default_port = |authority: &Authority| authority.port.unwrap_or(channel.scheme.default_port());
-    if parts.version < Version::HTTP_2
-        && parts.uri.authority().is_some()
-        && default_port(&authority) != channel.port
-    {
-        return Err(Unclear::Unsupported(PROXY_HINT));
-    }
     let name = channel.name.as_deref().unwrap_or(&authority.host);
     let expected = Authority { host: name.to_owned(), port: Some(channel.port) };
     match same(&authority, &expected, channel) {

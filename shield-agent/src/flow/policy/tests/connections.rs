@@ -19,7 +19,7 @@ rules:
 "#;
 
 fn flow(agent: &str, original: &str) -> Flow {
-    let caller = Caller { pid: 1, uid: 0, exe: String::new(), comm: String::new(), cmdline: vec![] };
+    let caller = Caller { pid: 1, ..Caller::default() };
     Flow { agent: agent.parse().unwrap(), caller, original: original.parse().unwrap() }
 }
 
