@@ -1,7 +1,7 @@
 //! From bytes to plaintext: TLS ended with a leaf for the name the agent asked for, plain HTTP as it is, and
 //! everything else named opaque.
 //!
-//! Never tunnels what it cannot read, and never sees the CA's key: leaves come from the signer.
+//! Never says what becomes of what it cannot read, and never sees the CA's key: leaves come from the signer.
 
 pub mod hello;
 pub mod leaf;
@@ -22,6 +22,21 @@ use leaf::{Leaves, NoLeaf};
 
 /// What a flow turned out to be.
 pub enum Opened {
+    /// It can be read.
+    Readable(Readable),
+    /// Not TLS and perhaps not HTTP, or TLS that is not to be opened: policy says what becomes of it.
+    Opaque(Opaque),
+    /// It began like TLS and is none; it was told so.
+    Unreadable {
+        /// The connection.
+        stream: TcpStream,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A connection to look into.
+pub enum Readable {
     /// TLS, ended here.
     Tls {
         /// The plaintext.
@@ -33,22 +48,13 @@ pub enum Opened {
     },
     /// Not TLS; perhaps HTTP.
     Plain(TcpStream),
-    /// Neither, or TLS that is not to be opened: policy says what becomes of it.
-    Opaque(Opaque),
-    /// It began like TLS and is none; it was told so.
-    Unreadable {
-        /// The connection.
-        stream: TcpStream,
-        /// What is wrong.
-        why: String,
-    },
 }
 
 /// A connection nobody looks into.
 pub struct Opaque {
     /// The connection, nothing answered.
     pub stream: TcpStream,
-    /// What was read of it.
+    /// What was read of it; nothing when its client waits for the server to speak first.
     pub first: Vec<u8>,
     /// The name of the TLS session, when it is one.
     pub tls_name: Option<String>,
@@ -123,7 +129,9 @@ pub async fn open(
             return Ok(Opened::Opaque(Opaque { stream, first: vec![], tls_name: None, why }));
         }
         Ok(Ok(0)) => return Err(DecryptError::Closed),
-        Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => return Ok(Opened::Plain(stream)),
+        Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => {
+            return Ok(Opened::Readable(Readable::Plain(stream)));
+        }
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(DecryptError::Socket(error)),
     }
@@ -167,7 +175,7 @@ async fn finish(
     match StartHandshake::from_parts(accepted, stream).into_stream(config).await {
         Ok(stream) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Ok(Opened::Tls { stream: Box::new(stream), name, h2 })
+            Ok(Opened::Readable(Readable::Tls { stream: Box::new(stream), name, h2 }))
         }
         Err(source) => Err(DecryptError::Handshake { name, source }),
     }

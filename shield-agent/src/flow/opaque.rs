@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Flow, reset};
@@ -38,8 +39,14 @@ pub fn is_kept(services: &Services, flow: &Flow, tls_name: &str) -> bool {
     policy.as_ref().is_some_and(|policy| policy.unopened(flow, tls_name).is_some())
 }
 
-/// The life of a connection nobody looks into.
-pub async fn serve(services: &Arc<Services>, flow: &Flow, opaque: Opaque, stop: &CancellationToken) {
+/// The life of a connection nobody looks into. When its client waited for the server and then was the one to begin after
+/// all, it is given back: what it says can be read like on any connection.
+pub async fn serve(
+    services: &Arc<Services>,
+    flow: &Flow,
+    opaque: Opaque,
+    stop: &CancellationToken,
+) -> Option<TcpStream> {
     let judgement = services.policy.load().as_ref().map(|policy| match &opaque.tls_name {
         None => policy.opaque(flow),
         // Between two questions the policy may have changed: what is no longer allowed is denied.
@@ -47,43 +54,76 @@ pub async fn serve(services: &Arc<Services>, flow: &Flow, opaque: Opaque, stop: 
     });
     match judgement {
         Some(judgement) if judgement.verdict == Verdict::Allow => {
-            pass(services, flow, opaque, judgement, stop).await;
+            let Some((destination, outcome)) = connect(services, flow, &opaque, judgement).await else {
+                reset(&opaque.stream);
+                return None;
+            };
+            pass(opaque, destination, outcome, stop).await
         }
-        judgement => refuse::opaque(services, flow, opaque.stream, judgement, &opaque.why).await,
+        judgement => {
+            refuse::opaque(services, flow, opaque.stream, judgement, &opaque.why).await;
+            None
+        }
     }
 }
 
-async fn pass(
+/// The destination, once the connection is on record.
+async fn connect(
     services: &Arc<Services>,
     flow: &Flow,
-    opaque: Opaque,
-    mut judgement: Judgement,
-    stop: &CancellationToken,
-) {
-    judgement.why = format!("{}; uninspectable: {}", judgement.why, opaque.why);
+    opaque: &Opaque,
+    judgement: Judgement,
+) -> Option<(TcpStream, Outcome)> {
     let (agent, original) = (&flow.agent, flow.original);
-    let digest = Digest::of(format!("agent.shield connection v1 {original} {:?}", opaque.tls_name).as_bytes());
-    let record = record(flow, &opaque, judgement, digest);
+    let digest =
+        Digest::of(format!("agent.shield connection v1 {original} {:?}", opaque.tls_name).as_bytes());
+    let record = record(flow, opaque, judgement, digest);
     let exchange = record.exchange;
     let permit = match services.approver.recorder.accept(record, digest).await {
         Ok(accepted) => Permit::by_rule(accepted),
         Err(error) => {
             tracing::warn!(%agent, %original, %error, "a connection was not passed: it cannot be recorded");
-            return reset(&opaque.stream);
+            return None;
         }
     };
     let mut outcome = Outcome::begin(Arc::clone(&services.approver), exchange);
     match services.upstream.connect(permit, digest).await {
-        Ok(destination) => relay(opaque.stream, &opaque.first, destination, outcome, stop).await,
+        Ok(destination) => Some((destination, outcome)),
         Err(error) => {
             outcome.failed(error.to_string());
             tracing::info!(%agent, %original, %error, "an upstream failed");
-            reset(&opaque.stream);
+            None
         }
     }
 }
 
-fn record(flow: &Flow, opaque: &Opaque, judgement: Judgement, digest: Digest) -> ExchangeRecord {
+async fn pass(
+    opaque: Opaque,
+    destination: TcpStream,
+    mut outcome: Outcome,
+    stop: &CancellationToken,
+) -> Option<TcpStream> {
+    let Opaque { stream, first, .. } = opaque;
+    if first.is_empty() && stop.run_until_cancelled(agent_begins(&stream, &destination)).await == Some(true) {
+        outcome.failed("the program spoke first after all: nothing was sent".to_owned());
+        return Some(stream);
+    }
+    relay(stream, &first, destination, outcome, stop).await;
+    None
+}
+
+/// Waits for a word of either side, or the end of one. The agent's counts before its server's: what it said can be read.
+async fn agent_begins(agent: &TcpStream, destination: &TcpStream) -> bool {
+    let (mut one, mut other) = ([0], [0]);
+    tokio::select! {
+        biased;
+        said = agent.peek(&mut one) => matches!(said, Ok(1..)),
+        _ = destination.peek(&mut other) => false,
+    }
+}
+
+fn record(flow: &Flow, opaque: &Opaque, mut judgement: Judgement, digest: Digest) -> ExchangeRecord {
+    judgement.why = format!("{}; uninspectable: {}", judgement.why, opaque.why);
     let name = opaque.tls_name.as_ref().map_or_else(String::new, |name| format!(" as {name}"));
     let action = Action {
         effect: Effect::Connect,
@@ -95,7 +135,7 @@ fn record(flow: &Flow, opaque: &Opaque, judgement: Judgement, digest: Digest) ->
         count: None,
         amount: None,
         currency: None,
-        summary: format!("Connect to {}{name}; what is said is not seen", flow.original),
+        summary: format!("Connect to {}{name}; uninspectable, nobody sees what is said", flow.original),
     };
     ExchangeRecord {
         exchange: ExchangeId(ulid::Ulid::new()),

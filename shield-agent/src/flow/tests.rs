@@ -4,8 +4,8 @@
 mod forwarding;
 mod holding;
 mod naming;
-mod opening;
 mod opaque;
+mod opening;
 mod recording;
 mod shapes;
 mod websockets;

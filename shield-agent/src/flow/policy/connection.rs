@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::host::{HostPattern, WordPattern};
 use super::verdict::{Judgement, Verdict};
-use super::Policy;
+use super::{Mode, Policy};
 use crate::flow::accept::Flow;
 use crate::names::RuleId;
 
@@ -49,6 +49,21 @@ impl Policy {
         let about = self.connections.iter().filter(|rule| rule.is_about(flow, tls_name));
         // Of equally strict rules the first by id decides, as everywhere.
         let strictest = about.max_by(|one, other| (one.verdict, &other.id).cmp(&(other.verdict, &one.id)))?;
-        Some(self.judgement(strictest.verdict, Some(strictest.id.clone()), strictest.why.clone()))
+        Some(self.unread(strictest.verdict, Some(strictest.id.clone()), &strictest.why))
+    }
+
+    /// A verdict on a connection: it passes or it does not. Nobody could decide before the program or its server gives up,
+    /// and who knows what is no read.
+    pub(super) fn unread(&self, verdict: Verdict, rule: Option<RuleId>, why: &str) -> Judgement {
+        let (verdict, why) = match verdict {
+            Verdict::Hold => {
+                (Verdict::Deny, format!("{why}: hold, and a live connection cannot wait for a person"))
+            }
+            Verdict::Allow if self.mode == Mode::ReadOnly => {
+                (Verdict::Deny, format!("{why}; mode: read-only, and what cannot be read may write"))
+            }
+            verdict => (verdict, why.to_owned()),
+        };
+        self.judgement(verdict, rule, why)
     }
 }

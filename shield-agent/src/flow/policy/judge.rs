@@ -54,18 +54,12 @@ impl Judge for Policy {
     }
 
     fn opaque(&self, flow: &Flow) -> Judgement {
-        self.judge_connection(flow, None).unwrap_or_else(|| match self.defaults.opaque {
-            // Nobody could decide before the program or its server gives up.
-            Verdict::Hold => {
-                let why = "defaults.opaque: hold, and a live connection cannot wait for a person".to_owned();
-                self.judgement(Verdict::Deny, None, why)
-            }
-            verdict => self.judgement(verdict, None, "defaults.opaque".to_owned()),
-        })
+        let judged = self.judge_connection(flow, None);
+        self.observe(judged.unwrap_or_else(|| self.unread(self.defaults.opaque, None, "defaults.opaque")))
     }
 
     fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement> {
-        self.judge_connection(flow, Some(tls_name))
+        self.judge_connection(flow, Some(tls_name)).map(|judged| self.observe(judged))
     }
 
     fn networks(&self) -> &Networks {

@@ -42,6 +42,7 @@ impl Incoming for TcpStream {
     async fn pass_unread(self, via: &Via, first: BytesMut) {
         let why = Unclear::NotHttp.to_string();
         let unread = Opaque { stream: self, first: first.to_vec(), tls_name: None, why };
+        // It spoke already, and is not given back.
         unreadable::serve(&via.services, &via.flow, unread, &via.stop).await;
     }
 }

@@ -7,6 +7,8 @@ use tokio::net::TcpListener;
 
 use super::world::{Origin, UNREAD, World, certificate_for};
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::fds;
+use crate::ipc::worker::ToWorker;
 
 async fn server() -> (TcpListener, SocketAddr, World) {
     let listener = TcpListener::bind((UNREAD, 0)).await.unwrap();
@@ -16,7 +18,8 @@ async fn server() -> (TcpListener, SocketAddr, World) {
 
 #[tokio::test]
 async fn what_a_rule_lets_pass_unread_passes_untouched_and_is_recorded() {
-    let openings: [&[u8]; 3] = [b"SSH-2.0-OpenSSH_9.2\r\n", b"*1\r\n$4\r\nPING\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f"];
+    let openings: [&[u8]; 3] =
+        [b"SSH-2.0-OpenSSH_9.2\r\n", b"*1\r\n$4\r\nPING\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f"];
     for opening in openings {
         let (listener, address, world) = server().await;
         let mut client = world.connect(address).await;
@@ -48,6 +51,53 @@ async fn a_server_that_speaks_first_is_heard() {
     let mut greeting = [0; 11];
     client.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220 ready\r\n");
+}
+
+#[tokio::test]
+async fn a_program_that_waits_and_then_speaks_http_is_read() {
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    // It was silent for so long that its server was asked for a greeting.
+    let (mut origin, _) = listener.accept().await.unwrap();
+    let request = format!("GET /denied HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+    let mut heard = Vec::new();
+    let _ = origin.read_to_end(&mut heard).await;
+    assert_eq!(heard, b"");
+    assert_eq!(world.approver.record().await.request, None);
+    let outcome = world.approver.outcome().await;
+    assert!(outcome.sent == 0 && outcome.error.is_some(), "{outcome:?}");
+    assert!(world.approver.record().await.request.is_some());
+}
+
+#[tokio::test]
+async fn the_end_of_the_gate_ends_what_passes_unread() {
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    client.write_all(b"\0hello").await.unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    origin.read_exact(&mut [0; 6]).await.unwrap();
+    let detach = ToWorker::RemoveGate { agent: "bot".parse().unwrap() };
+    fds::send(&world.supervisor, &detach, &[]).await.unwrap();
+    assert!(matches!(origin.read(&mut [0]).await, Ok(0) | Err(_)));
+    assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+    let outcome = world.approver.outcome().await;
+    assert_eq!((outcome.sent, outcome.error.as_deref()), (6, Some("the gate was closed")));
+}
+
+#[tokio::test]
+async fn nothing_passes_unread_to_ourselves() {
+    let listener = TcpListener::bind((UNREAD, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let root = certificate_for("localhost", |_| {}).0;
+    let world = World::with(&root, |config| config.own_addresses = vec![address]).await;
+    let mut client = world.connect(address).await;
+    let _ = client.write_all(b"\0hello").await;
+    assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
+    assert!(futures_util::poll!(std::pin::pin!(listener.accept())).is_pending());
 }
 
 #[tokio::test]

@@ -21,7 +21,10 @@ pub(super) fn read(
 ) -> ConnectionRule {
     for key in ABOUT_REQUESTS {
         if let Some(node) = rule.get(key) {
-            reader.mistake(node.place, format_args!("`{key}` is about requests: a rule has it or `connection`"));
+            reader.mistake(
+                node.place,
+                format_args!("`{key}` is about requests: a rule has it or `connection`"),
+            );
         }
     }
     if verdict == Verdict::Hold {

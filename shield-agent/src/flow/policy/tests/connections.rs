@@ -5,6 +5,7 @@ use crate::flow::accept::Flow;
 use crate::flow::judge::Judge as _;
 use crate::flow::origin::Caller;
 use crate::flow::policy::verdict::Verdict;
+use crate::names::RuleId;
 
 const RULES: &str = r#"
 version: 1
@@ -45,9 +46,8 @@ fn only_what_a_rule_names_by_where_it_goes_passes_unread() {
 #[test]
 fn a_tls_session_is_kept_shut_only_for_its_name_and_address() {
     let policy = compile(RULES).unwrap();
-    let kept = |original, name| {
-        policy.unopened(&flow("bot", original), name).map(|judgement| judgement.verdict)
-    };
+    let kept =
+        |original, name| policy.unopened(&flow("bot", original), name).map(|judgement| judgement.verdict);
     assert_eq!(kept("198.51.100.7:443", "updates.vendor.example"), Some(Verdict::Allow));
     assert_eq!(kept("198.51.100.7:443", "api.example.com"), None);
     assert_eq!(kept("203.0.113.7:443", "updates.vendor.example"), None);
@@ -67,9 +67,23 @@ fn a_default_lets_connections_pass_unread_only_when_it_says_allow() {
 }
 
 #[test]
+fn who_may_only_read_connects_to_nothing_unread_and_who_is_observed_to_everything() {
+    let with =
+        |mode: &str| compile(&RULES.replace("version: 1", &format!("version: 1\nmode: {mode}"))).unwrap();
+    let allowed = flow("bot", "10.1.2.3:22");
+    let read_only = with("read-only").opaque(&allowed);
+    assert_eq!(read_only.verdict, Verdict::Deny);
+    assert!(read_only.why.contains("mode: read-only"), "{}", read_only.why);
+    let observed = with("observe").opaque(&flow("bot", "10.9.5.5:5432"));
+    assert_eq!(observed.verdict, Verdict::Allow);
+    assert_eq!(observed.observed, [(RuleId("no-lab".into()), Verdict::Deny)]);
+}
+
+#[test]
 fn a_rule_about_connections_says_where_and_does_not_wait() {
     let rule = |verdict: &str, rest: &str| {
-        compile(&format!("version: 1\nrules:\n  - {{ id: a, verdict: {verdict}, why: b, {rest} }}\n")).unwrap_err()
+        compile(&format!("version: 1\nrules:\n  - {{ id: a, verdict: {verdict}, why: b, {rest} }}\n"))
+            .unwrap_err()
     };
     for (verdict, rest, complaint) in [
         ("allow", "connection: { port: 22 }", "`address` is missing"),
