@@ -14,3 +14,4 @@ mod namespaces;
 mod quic;
 mod strict;
 mod terminal;
+mod unread;

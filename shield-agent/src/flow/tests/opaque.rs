@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::world::{Origin, UNREAD, World, certificate_for};
 use crate::flow::policy::verdict::Verdict;
+use crate::ipc::approver::FromApprover;
 use crate::ipc::fds;
 use crate::ipc::worker::ToWorker;
 
@@ -86,6 +87,26 @@ async fn the_end_of_the_gate_ends_what_passes_unread() {
     assert!(matches!(client.read(&mut [0]).await, Ok(0) | Err(_)));
     let outcome = world.approver.outcome().await;
     assert_eq!((outcome.sent, outcome.error.as_deref()), (6, Some("the gate was closed")));
+}
+
+#[tokio::test]
+async fn nothing_passes_unread_while_it_cannot_be_recorded() {
+    let (listener, address, world) = server().await;
+    world.approver.acknowledge(false);
+    world.approver.say(FromApprover::Stopped { reason: "the disk is full".into() }).await;
+    // The channel is in order, but who reads it first is not: once refused, the word has arrived.
+    loop {
+        let mut client = world.connect(address).await;
+        client.write_all(b"\0hello").await.unwrap();
+        tokio::select! {
+            accepted = listener.accept() => drop(accepted.unwrap()),
+            ended = client.read(&mut [0]) => {
+                assert!(matches!(ended, Ok(0) | Err(_)));
+                break;
+            }
+        }
+    }
+    assert!(futures_util::poll!(std::pin::pin!(listener.accept())).is_pending());
 }
 
 #[tokio::test]
