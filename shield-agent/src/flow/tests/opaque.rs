@@ -94,13 +94,14 @@ async fn nothing_passes_unread_while_it_cannot_be_recorded() {
     let (listener, address, world) = server().await;
     world.approver.acknowledge(false);
     world.approver.say(FromApprover::Stopped { reason: "the disk is full".into() }).await;
-    // The channel is in order, but who reads it first is not: once refused, the word has arrived.
+    // The worker hears of it in a moment; until then connections pass.
     loop {
         let mut client = world.connect(address).await;
         client.write_all(b"\0hello").await.unwrap();
+        let mut byte = [0];
         tokio::select! {
             accepted = listener.accept() => drop(accepted.unwrap()),
-            ended = client.read(&mut [0]) => {
+            ended = client.read(&mut byte) => {
                 assert!(matches!(ended, Ok(0) | Err(_)));
                 break;
             }
