@@ -81,16 +81,9 @@ const HEAD: State = State::Head { scanned: 0 };
 impl<S> Guard<S> {
     /// Guards what is read from `stream`; what is written passes. Silence for longer than `silence` is not HTTP.
     pub fn new(stream: S, silence: Option<Duration>) -> Self {
-        Self {
-            stream,
-            state: HEAD,
-            buffer: BytesMut::new(),
-            checked: 0,
-            first: true,
-            open: false,
-            silence: silence.map(|silence| Box::pin(sleep(silence))),
-            refused: None,
-        }
+        let buffer = BytesMut::new();
+        let silence = silence.map(|silence| Box::pin(sleep(silence)));
+        Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, silence, refused: None }
     }
 
     /// The stream itself, what was read of it and not handed on, and why reading stopped if it was refused. Of a refused
