@@ -149,11 +149,14 @@ fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>
         if byte == b'\n' && index < 2 {
             return Err(Unclear::Ambiguous("an empty line comes before the request line"));
         }
+        if index == MAX_HEAD {
+            return Err(Unclear::TooLong(MAX_HEAD));
+        }
         if byte == b'\n' && rest[..=index].ends_with(b"\r\n\r\n") {
             return Ok(Some(index + 1));
         }
     }
-    if rest.len() > MAX_HEAD { Err(Unclear::TooLong(MAX_HEAD)) } else { Ok(None) }
+    Ok(None)
 }
 
 fn after_head(framing: Framing) -> State {

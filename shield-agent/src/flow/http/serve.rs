@@ -16,12 +16,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Guard, MAX_HEAD, Refused};
+use super::head::MAX_FIELDS;
 
 /// How long a connection may stay idle or take over the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(120);
-
-/// Most fields in a request.
-const MAX_FIELDS: usize = 200;
 
 /// Requests one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 128;
