@@ -6,6 +6,7 @@ mod attached;
 mod attached_kinds;
 mod attached_process;
 mod git;
+mod grpc;
 mod http;
 mod identity;
 mod many;
