@@ -42,7 +42,8 @@ fn read(data: &[u8], cut: &[usize]) -> Option<Hello> {
     let result = pin!(product::read(&mut stream)).poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(result) = result else { unreachable!("a connection in memory never waits") };
     assert!(data.len() - stream.unread() <= product::MAX_HELLO + READ_SIZE, "too much was read");
-    let accepted = result.ok()?;
+    let (accepted, bytes) = result.ok()?;
+    assert_eq!(bytes, data[..data.len() - stream.unread()], "what was read is not what is passed on");
     let hello = accepted.client_hello();
     let name = hello.server_name().map(|name| {
         if let Ok(canonical) = host::canonical(name) {

@@ -116,6 +116,7 @@ pub fn http1(stream: Pieces) -> (Vec<Seen>, Option<Refused>) {
     let seen = Log::default();
     let left = run(serve::http1(
         stream.staying(),
+        None,
         |request| answer(request, Scheme::Http, seen.clone()),
         &CancellationToken::new(),
     ));

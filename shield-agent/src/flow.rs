@@ -8,6 +8,7 @@ pub mod decrypt;
 pub mod http;
 pub mod inspect;
 pub mod judge;
+pub mod opaque;
 pub mod origin;
 pub mod policy;
 pub mod relay;
@@ -27,8 +28,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::names::ExchangeId;
-use accept::{Accepted, Gate};
-use decrypt::Opened;
+use accept::{Accepted, Flow, Gate};
+use decrypt::{Opened, Readable};
 use http::spelling::Spelling;
 use http::{parse, serve as server};
 use policy::verdict::{Subject, Verdict};
@@ -46,24 +47,47 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
         Ok(Accepted::Dns) => return services::answer_dns(&services, &gate.agent, socket).await,
         Err(error) => return accept::turn_away(socket, &gate.agent, &error),
     };
-    let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, services.limits).await;
-    match opened {
-        Ok(Opened::Tls { stream, name, h2: true }) => {
-            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: true });
+    let mut socket = socket;
+    loop {
+        let limits = opaque::limits(&services, &flow);
+        let kept = |name: &str| opaque::is_kept(&services, &flow, name);
+        let unread = match decrypt::open(socket, flow.original.ip(), &services.leaves, limits, kept).await {
+            Ok(Opened::Readable(readable)) => return converse(services, *flow, readable, stop).await,
+            Ok(Opened::Unreadable { stream, why }) => {
+                return review::refuse::opaque(&services, &flow, stream, None, &why).await;
+            }
+            Ok(Opened::Opaque(unread)) => unread,
+            Err(error) => return decrypt::report(&flow, &error),
+        };
+        match opaque::serve(&services, &flow, unread, &stop).await {
+            Some(speaking) => socket = speaking,
+            None => return,
+        }
+    }
+}
+
+/// The requests of a connection, one by one.
+async fn converse(services: Arc<Services>, flow: Flow, readable: Readable, stop: CancellationToken) {
+    match readable {
+        Readable::Tls { stream, name, h2: true } => {
+            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
             server::http2(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
         }
-        Ok(Opened::Tls { stream, name, h2: false }) => {
-            let via = Via::new(services, *flow, stop, Spoken::Tls { name, h2: false });
-            let left = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+        Readable::Tls { stream, name, h2: false } => {
+            // Who agreed on HTTP in the handshake may be silent; others may wait for a greeting.
+            let agreed = stream.get_ref().1.alpn_protocol().is_some();
+            let silence = (!agreed).then_some(services.limits.first_byte);
+            let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
+            let answer = |request| exchange(Arc::clone(&via), request);
+            let left = server::http1(stream, silence, answer, &via.stop).await;
             review::conclude(&via, left).await;
         }
-        Ok(Opened::Plain(stream)) => {
-            let via = Via::new(services, *flow, stop, Spoken::Plain);
-            let left = server::http1(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+        Readable::Plain(stream) => {
+            let via = Via::new(services, flow, stop, Spoken::Plain);
+            let answer = |request| exchange(Arc::clone(&via), request);
+            let left = server::http1(stream, None, answer, &via.stop).await;
             review::conclude(&via, left).await;
         }
-        Ok(Opened::Opaque { stream, why }) => review::refuse_opaque(&services, &flow, stream, &why).await,
-        Err(error) => decrypt::report(&flow, &error),
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) fn for_test() -> Result<()> {
         LIGHTTPD,
         PYTHON,
         PYTHON_CLIENTS,
+        REDIS,
+        POSTGRESQL,
         NPM,
         CHROMIUM,
         PLAYWRIGHT,
@@ -160,6 +162,18 @@ const PYTHON_CLIENTS: Need = Need {
     why: "clients we gate",
     present: has_python_clients,
     from: Source::Steps(python_clients),
+};
+const REDIS: Need = Need {
+    what: "Redis, server and client",
+    why: "a connection nobody can read",
+    present: || has("redis-server") && has("redis-cli"),
+    from: Source::Packages(&["redis-server", "redis-tools"]),
+};
+const POSTGRESQL: Need = Need {
+    what: "PostgreSQL, server and client",
+    why: "a connection nobody can read",
+    present: || has("psql") && std::path::Path::new("/usr/lib/postgresql").exists(),
+    from: Source::Packages(&["postgresql", "postgresql-client"]),
 };
 const NPM: Need = Need {
     what: "npm",

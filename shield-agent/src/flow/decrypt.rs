@@ -1,7 +1,7 @@
 //! From bytes to plaintext: TLS ended with a leaf for the name the agent asked for, plain HTTP as it is, and
 //! everything else named opaque.
 //!
-//! Never tunnels what it cannot read, and never sees the CA's key: leaves come from the signer.
+//! Never says what becomes of what it cannot read, and never sees the CA's key: leaves come from the signer.
 
 pub mod hello;
 pub mod leaf;
@@ -22,6 +22,21 @@ use leaf::{Leaves, NoLeaf};
 
 /// What a flow turned out to be.
 pub enum Opened {
+    /// It can be read.
+    Readable(Readable),
+    /// Not TLS and perhaps not HTTP, or TLS that is not to be opened: policy says what becomes of it.
+    Opaque(Opaque),
+    /// It began like TLS and is none; it was told so.
+    Unreadable {
+        /// The connection.
+        stream: TcpStream,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A connection to look into.
+pub enum Readable {
     /// TLS, ended here.
     Tls {
         /// The plaintext.
@@ -33,13 +48,18 @@ pub enum Opened {
     },
     /// Not TLS; perhaps HTTP.
     Plain(TcpStream),
-    /// Neither: policy says what becomes of it.
-    Opaque {
-        /// The connection, nothing answered.
-        stream: TcpStream,
-        /// What it looks like.
-        why: String,
-    },
+}
+
+/// A connection nobody looks into.
+pub struct Opaque {
+    /// The connection, nothing answered.
+    pub stream: TcpStream,
+    /// What was read of it; nothing when its client waits for the server to speak first.
+    pub first: Vec<u8>,
+    /// The name of the TLS session, when it is one.
+    pub tls_name: Option<String>,
+    /// What it looks like.
+    pub why: String,
 }
 
 /// How long a flow may take to say what it is.
@@ -92,41 +112,53 @@ pub enum DecryptError {
     TooSlow(Duration),
 }
 
-/// Finds out what a flow to `original` speaks and takes TLS off it. A client that names no server in its handshake
-/// connects to an address by number: the leaf is for that address.
+/// Finds out what a flow to `original` speaks and takes TLS off it, unless it is for a name that is `kept` shut. A client
+/// that names no server in its handshake connects to an address by number: the leaf is for that address.
 pub async fn open(
     stream: TcpStream,
     original: IpAddr,
     leaves: &Leaves,
     limits: Limits,
+    kept: impl Fn(&str) -> bool,
 ) -> Result<Opened, DecryptError> {
     let start = Instant::now();
     let mut first = [0];
     match timeout_at(start + limits.first_byte, stream.peek(&mut first)).await {
         Err(_) => {
             let why = "the client waits for the server to speak first".to_owned();
-            return Ok(Opened::Opaque { stream, why });
+            return Ok(Opened::Opaque(Opaque { stream, first: vec![], tls_name: None, why }));
         }
         Ok(Ok(0)) => return Err(DecryptError::Closed),
-        Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => return Ok(Opened::Plain(stream)),
+        Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => {
+            return Ok(Opened::Readable(Readable::Plain(stream)));
+        }
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(DecryptError::Socket(error)),
     }
-    timeout_at(start + limits.handshake, end_tls(stream, original, leaves))
+    timeout_at(start + limits.handshake, end_tls(stream, original, leaves, kept))
         .await
         .unwrap_or(Err(DecryptError::TooSlow(limits.handshake)))
 }
 
-async fn end_tls(mut stream: TcpStream, original: IpAddr, leaves: &Leaves) -> Result<Opened, DecryptError> {
-    let accepted = match hello::read(&mut stream).await {
-        Ok(accepted) => accepted,
+async fn end_tls(
+    mut stream: TcpStream,
+    original: IpAddr,
+    leaves: &Leaves,
+    kept: impl Fn(&str) -> bool,
+) -> Result<Opened, DecryptError> {
+    let (accepted, first) = match hello::read(&mut stream).await {
+        Ok(read) => read,
         Err(hello::NotTls::Socket(error)) => return Err(DecryptError::Socket(error)),
-        Err(hello::NotTls::Unreadable(why)) => return Ok(Opened::Opaque { stream, why }),
+        Err(hello::NotTls::Unreadable(why)) => return Ok(Opened::Unreadable { stream, why }),
     };
     let name = match accepted.client_hello().server_name() {
         Some(name) => host::canonical(name)?,
         None => original.to_string(),
     };
+    if kept(&name) {
+        let why = format!("the TLS session for {name} is not opened");
+        return Ok(Opened::Opaque(Opaque { stream, first, tls_name: Some(name), why }));
+    }
     finish(stream, accepted, name, leaves).await
 }
 
@@ -143,7 +175,7 @@ async fn finish(
     match StartHandshake::from_parts(accepted, stream).into_stream(config).await {
         Ok(stream) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Ok(Opened::Tls { stream: Box::new(stream), name, h2 })
+            Ok(Opened::Readable(Readable::Tls { stream: Box::new(stream), name, h2 }))
         }
         Err(source) => Err(DecryptError::Handshake { name, source }),
     }

@@ -25,6 +25,8 @@ pub trait Judge: Send + Sync {
     fn opaque(&self, flow: &Flow) -> Judgement;
     /// The networks that are denied or direct.
     fn networks(&self) -> &Networks;
+    /// The verdict on a TLS session that is not to be opened here; `None` for every other.
+    fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement>;
     /// Digest of the policy's text.
     fn digest(&self) -> Digest;
 }

@@ -5,6 +5,7 @@
 
 mod body;
 mod condition;
+mod connection;
 mod explain;
 mod facts;
 pub mod host;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 pub use body::inspectable;
 pub use explain::{Explanation, Outcome, RuleTrace};
 
+use self::connection::ConnectionRule;
 use self::host::HostPattern;
 use self::index::HostIndex;
 use self::inline::InlineTest;
@@ -41,6 +43,7 @@ pub struct Policy {
     known_hosts: Vec<HostPattern>,
     networks: Networks,
     rules: Vec<Rule>,
+    connections: Vec<ConnectionRule>,
     exceptions: BTreeMap<RuleId, Vec<Exception>>,
     index: HostIndex,
     /// The tests written in the files.
@@ -91,7 +94,7 @@ impl Policy {
 
     /// How many rules there are.
     pub fn rule_count(&self) -> usize {
-        self.rules.len()
+        self.rules.len() + self.connections.len()
     }
 }
 

@@ -16,5 +16,5 @@ pub mod via;
 pub mod websocket;
 
 pub use exchange::Exchange;
-pub use refuse::{conclude, refuse_opaque, refuse_request};
+pub use refuse::{conclude, refuse_request};
 pub use via::{Spoken, Via};

@@ -6,6 +6,7 @@ mod bad_servers;
 mod forwarding;
 mod holding;
 mod naming;
+mod opaque;
 mod opening;
 mod private_hosts;
 mod recording;

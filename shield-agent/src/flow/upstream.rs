@@ -21,6 +21,7 @@ use std::time::Duration;
 use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TE, TRANSFER_ENCODING};
 use ::http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::approval::permit::Permit;
@@ -82,6 +83,15 @@ impl Upstream {
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
         }
+    }
+
+    /// Connects for bytes nobody looks into: a connection of its own, nothing written.
+    pub async fn connect(&self, permit: Permit, digest: Digest) -> Result<TcpStream, UpstreamError> {
+        if !permit.names(digest) {
+            return Err(UpstreamError::NotPermitted);
+        }
+        let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
+        self.dialer.connect(address).await
     }
 
     async fn exchange(

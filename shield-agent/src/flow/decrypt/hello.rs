@@ -20,23 +20,24 @@ pub enum NotTls {
     Unreadable(String),
 }
 
-/// Reads a ClientHello; answers an unreadable one with the alert TLS has for it.
-pub async fn read(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Accepted, NotTls> {
+/// Reads a ClientHello, and gives every byte that was read with it; answers an unreadable one with the alert TLS has for
+/// it.
+pub async fn read(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<(Accepted, Vec<u8>), NotTls> {
     let mut acceptor = Acceptor::default();
     let mut buffer = [0; 2048];
-    let mut total = 0;
-    while total < MAX_HELLO {
+    let mut all = Vec::with_capacity(buffer.len());
+    while all.len() < MAX_HELLO {
         let read = stream.read(&mut buffer).await.map_err(NotTls::Socket)?;
         if read == 0 {
             return Err(NotTls::Socket(io::ErrorKind::UnexpectedEof.into()));
         }
-        total += read;
+        all.extend_from_slice(&buffer[..read]);
         let mut unread = &buffer[..read];
         while !unread.is_empty() {
             acceptor.read_tls(&mut unread).map_err(NotTls::Socket)?;
         }
         match acceptor.accept() {
-            Ok(Some(accepted)) => return Ok(accepted),
+            Ok(Some(accepted)) => return Ok((accepted, all)),
             Ok(None) => {}
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();

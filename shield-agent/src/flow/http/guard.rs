@@ -9,12 +9,15 @@
 //! Everything that was read at once is checked before any of it is handed on, so a message that arrives whole and
 //! turns out bad was never seen by anyone.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::head::{self, Framing};
 use super::unclear::Unclear;
@@ -34,6 +37,8 @@ pub struct Guard<S> {
     first: bool,
     /// Whether the message under way was already handed on in part.
     open: bool,
+    /// Until when the client has to begin.
+    silence: Option<Pin<Box<Sleep>>>,
     refused: Option<Refused>,
 }
 
@@ -74,10 +79,11 @@ const CHUNKS: State = State::Chunks(Chunk::Size { size: 0, digits: 0 });
 const HEAD: State = State::Head { scanned: 0 };
 
 impl<S> Guard<S> {
-    /// Guards what is read from `stream`; what is written passes.
-    pub fn new(stream: S) -> Self {
+    /// Guards what is read from `stream`; what is written passes. Silence for longer than `silence` is not HTTP.
+    pub fn new(stream: S, silence: Option<Duration>) -> Self {
         let buffer = BytesMut::new();
-        Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, refused: None }
+        let silence = silence.map(|silence| Box::pin(sleep(silence)));
+        Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, silence, refused: None }
     }
 
     /// The stream itself, what was read of it and not handed on, and why reading stopped if it was refused. Of a refused
@@ -221,8 +227,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Pending;
             }
             this.buffer.reserve(READ_SIZE);
-            if ready!(tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer))? == 0 {
-                return Poll::Ready(Ok(()));
+            match tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => this.silence = None,
+                Poll::Pending => {
+                    let Some(silence) = &mut this.silence else { return Poll::Pending };
+                    ready!(silence.as_mut().poll(cx));
+                    this.refuse(Unclear::NotHttp);
+                    continue;
+                }
             }
             match this.check() {
                 Ok(()) => this.open = !matches!(this.state, State::Head { .. } | State::Offered),
@@ -293,7 +306,7 @@ mod tests {
             // The guard may hang up before everything is written.
             let _ = sender.write_all(&bytes).await;
         });
-        let mut guard = Guard::new(receiver);
+        let mut guard = Guard::new(receiver, None);
         let mut passed = Vec::new();
         guard.read_to_end(&mut passed).await.unwrap();
         let (stream, _, refused) = guard.into_parts();
@@ -321,7 +334,7 @@ mod tests {
             let (mut sender, receiver) = tokio::io::duplex(step);
             let bytes = sent.clone().into_bytes();
             let writer = tokio::spawn(async move { sender.write_all(&bytes).await });
-            let mut guard = Guard::new(receiver);
+            let mut guard = Guard::new(receiver, None);
             let mut passed = Vec::new();
             guard.read_to_end(&mut passed).await.unwrap();
             writer.await.unwrap().unwrap();
@@ -333,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_http_is_given_back_whole() {
-        let mut guard = Guard::new(&b"SSH-2.0-x\r\nmore"[..]);
+        let mut guard = Guard::new(&b"SSH-2.0-x\r\nmore"[..], None);
         assert_eq!(guard.read(&mut [0; 9]).await.unwrap(), 0);
         let (_, rest, refused) = guard.into_parts();
         assert_eq!((&rest[..], refused.unwrap().why), (&b"SSH-2.0-x\r\nmore"[..], Unclear::NotHttp));

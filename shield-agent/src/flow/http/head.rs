@@ -17,6 +17,9 @@ pub enum Framing {
     Upgrade,
 }
 
+/// Most fields in a request.
+pub const MAX_FIELDS: usize = 200;
+
 /// Longest method: longer first words are not HTTP.
 const MAX_METHOD: usize = 32;
 
@@ -109,8 +112,10 @@ fn check_request_line(line: &[u8]) -> Result<Version, Unclear> {
     if method == b"CONNECT" {
         return Err(Unclear::Unsupported(CONNECT_HINT));
     }
-    if target.is_empty() || !is_target(target) {
-        return Err(Unclear::Ambiguous("the target holds a byte that must be percent-encoded"));
+    if !is_target(target) {
+        return Err(Unclear::Ambiguous(
+            "the target is malformed, or holds a byte that must be percent-encoded",
+        ));
     }
     Ok(version)
 }
@@ -118,6 +123,7 @@ fn check_request_line(line: &[u8]) -> Result<Version, Unclear> {
 /// The fields that decide where a message ends and whom it is for.
 #[derive(Default)]
 struct Fields {
+    all: usize,
     hosts: u32,
     length: Option<u64>,
     chunked: bool,
@@ -126,6 +132,10 @@ struct Fields {
 
 impl Fields {
     fn add(&mut self, line: &[u8]) -> Result<(), Unclear> {
+        self.all += 1;
+        if self.all > MAX_FIELDS {
+            return Err(Unclear::TooMany(MAX_FIELDS));
+        }
         if line.first().is_none_or(|&c| c == b' ' || c == b'\t') {
             return Err(Unclear::Ambiguous("a field is folded over several lines"));
         }
@@ -178,12 +188,14 @@ fn read_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
-/// Whether the parser behind this one takes a target. It would answer those it does not take without a word; which of
-/// the bytes below it takes where is its own business.
+/// Whether the parser behind this one takes a target for a request to somebody. It would answer those it does not take
+/// without a word; which of the rare bytes it takes where, and what else than a path, is its own business.
 fn is_target(target: &[u8]) -> bool {
     let plain = |c: u8| c.is_ascii_graphic() && c != b'#';
     let rare = |c: &u8| b"\"<>\\^`{|}".contains(c);
-    target.iter().all(|&c| plain(c)) && (!target.iter().any(rare) || ::http::Uri::try_from(target).is_ok())
+    let usual = target.first() == Some(&b'/') && !target.iter().any(rare);
+    let taken = || ::http::Uri::try_from(target).is_ok_and(|uri| uri.path_and_query().is_some());
+    target.iter().all(|&c| plain(c)) && (usual || taken())
 }
 
 /// Whether a byte may be in a method or the name of a field (RFC 9110, 5.6.2).
@@ -235,6 +247,41 @@ mod tests {
         }
         assert_eq!(framing("SET key value\r\n\r\n"), Err(Unclear::NotHttp));
         assert_eq!(framing("GET /\r\n\r\n"), Err(Unclear::NotHttp));
+    }
+
+    #[test]
+    fn a_target_that_passes_is_one_the_parser_takes_and_addresses_nobody_but_its_host() {
+        let odd = [
+            "http://[::x/",
+            "http://a:b:c/",
+            "http://a:99999/",
+            "http://",
+            "http:///x",
+            "http:/x",
+            "http://a%b/",
+            "http://a[/",
+            "[",
+            "?x",
+            "",
+            "*x",
+            "a",
+            "a:1",
+            ":1",
+            "//",
+        ];
+        let odd = odd.iter().map(|target| target.as_bytes().to_vec());
+        let bytes =
+            (0..=255).flat_map(|c| [vec![b'/', c, b'a'], vec![b'/', b'?', c], vec![c], vec![b'/', b'[', c]]);
+        for target in odd.chain(bytes) {
+            let taken = ::http::Uri::try_from(&target[..]).is_ok();
+            assert!(taken || !is_target(&target), "{:?}", String::from_utf8_lossy(&target));
+        }
+        for target in ["/", "/a?b", "//", "*", "http://a", "http://a:1/b", "/%zz", "/{a}"] {
+            assert!(is_target(target.as_bytes()), "{target}");
+        }
+        for target in ["a", "a:1", "?x", "", "/#"] {
+            assert!(!is_target(target.as_bytes()), "{target}");
+        }
     }
 
     #[test]

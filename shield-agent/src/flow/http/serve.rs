@@ -16,13 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{Guard, MAX_HEAD, Refused};
+use super::head::MAX_FIELDS;
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// How long a connection may stay idle or take over the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(120);
-
-/// Most fields in a request.
-const MAX_FIELDS: usize = 200;
 
 /// Requests one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 128;
@@ -42,8 +40,13 @@ pub struct Left<S> {
 }
 
 /// Serves HTTP/1.1 until the client leaves, `stop` is cancelled and the request under way is answered, a message is
-/// refused, or a request was answered with another protocol.
-pub async fn http1<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken) -> Left<S>
+/// refused, or a request was answered with another protocol. A client that says nothing for `silence` does not speak HTTP.
+pub async fn http1<S, A, F, B>(
+    stream: S,
+    silence: Option<Duration>,
+    answer: A,
+    stop: &CancellationToken,
+) -> Left<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
@@ -62,7 +65,7 @@ where
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(MAX_FIELDS)
         .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(Guard::new(stream)), service);
+        .serve_connection(TokioIo::new(Guard::new(stream, silence)), service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {

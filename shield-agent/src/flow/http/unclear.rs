@@ -19,6 +19,9 @@ pub enum Unclear {
     /// The head is longer than the limit.
     #[error("the head of the request is longer than {0} bytes")]
     TooLong(usize),
+    /// It has more fields than the limit.
+    #[error("the request has more than {0} fields")]
+    TooMany(usize),
     /// The names of the message, the TLS session or the connection differ.
     #[error("the request is for {asked}, but its connection was opened to {opened}")]
     Misdirected {
@@ -37,7 +40,7 @@ impl Unclear {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotHttp | Self::Ambiguous(_) | Self::Host(_) => StatusCode::BAD_REQUEST,
-            Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooLong(_) | Self::TooMany(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         }

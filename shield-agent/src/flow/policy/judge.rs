@@ -54,9 +54,12 @@ impl Judge for Policy {
     }
 
     fn opaque(&self, flow: &Flow) -> Judgement {
-        // Without a request there is nothing a rule could be compared with.
-        let why = format!("{} sent neither TLS nor HTTP: defaults.opaque", flow.agent);
-        self.judgement(self.defaults.opaque, None, why)
+        let judged = self.judge_connection(flow, None);
+        self.observe(judged.unwrap_or_else(|| self.unread(self.defaults.opaque, None, "defaults.opaque")))
+    }
+
+    fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement> {
+        self.judge_connection(flow, Some(tls_name)).map(|judged| self.observe(judged))
     }
 
     fn networks(&self) -> &Networks {

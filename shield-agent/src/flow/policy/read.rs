@@ -1,5 +1,6 @@
 //! Policy files: from text to a [`Policy`], with every mistake in every file at its line and column.
 
+mod connection;
 mod tests_section;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,6 +11,7 @@ use shield_common::limits::NETWORKS_MAX;
 
 pub(super) use self::tests_section::head as head_of;
 use super::condition::Condition;
+use super::connection::ConnectionRule;
 use super::host::{HostPattern, WordPattern};
 use super::index::HostIndex;
 use super::matcher::Matcher;
@@ -37,6 +39,7 @@ struct Draft {
     known_hosts: Vec<HostPattern>,
     networks: Networks,
     rules: Vec<Rule>,
+    connections: Vec<ConnectionRule>,
     places: HashMap<RuleId, (String, Place)>,
     /// Exceptions with what they are of, checked when all rules are known.
     exceptions: Vec<(RuleId, Exception, String, Place)>,
@@ -69,6 +72,7 @@ pub(super) fn files(files: &[(String, String)]) -> Result<Policy, Mistakes> {
         known_hosts: draft.known_hosts,
         networks: draft.networks,
         rules: draft.rules,
+        connections: draft.connections,
         exceptions,
         index,
         tests: draft.tests,
@@ -117,11 +121,17 @@ impl Draft {
     }
 
     fn read_rule(&mut self, reader: &Reader, file: &str, node: &Node) {
-        let known = ["id", "verdict", "why", "match", "when", "unless", "hold", "mode"];
+        let known = ["id", "verdict", "why", "match", "when", "unless", "hold", "mode", "connection"];
         let fields = reader.fields(node, &known);
         let id = fields.required(reader, "id").and_then(|node| self.rule_id(reader, file, node));
         let verdict = fields.required(reader, "verdict").and_then(|node| reader.word(node, &VERDICTS));
         let why = fields.required(reader, "why").and_then(|node| reader.text(node)).unwrap_or_default();
+        if let Some(node) = fields.get("connection") {
+            if let (Some(id), Some(verdict)) = (id, verdict) {
+                self.connections.push(connection::read(reader, &fields, node, (id, verdict, why)));
+            }
+            return;
+        }
         let modes = [("gate", false), ("observe", true)];
         let observe = fields.get("mode").and_then(|node| reader.word(node, &modes)).unwrap_or(false);
         let terms = fields.get("hold").map(|node| hold_terms(reader, node)).unwrap_or_default();
@@ -168,6 +178,11 @@ impl Draft {
     fn take_exceptions(&mut self, mistakes: &mut Vec<yaml::Mistake>) -> BTreeMap<RuleId, Vec<Exception>> {
         let mut by_rule: BTreeMap<RuleId, Vec<Exception>> = BTreeMap::new();
         for (id, exception, file, place) in std::mem::take(&mut self.exceptions) {
+            if self.connections.iter().any(|rule| rule.id == id) {
+                let message = format!("rule `{id}` is about connections: write its limits into the rule");
+                mistakes.push(yaml::Mistake { file, place, message });
+                continue;
+            }
             if !self.places.contains_key(&id) {
                 let near = yaml::nearest(&id.0, self.places.keys().map(|known| known.0.as_str()));
                 let hint = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));

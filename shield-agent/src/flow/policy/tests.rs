@@ -1,5 +1,6 @@
 //! What a policy file says and what comes of it.
 
+mod connections;
 mod inline;
 mod reading;
 

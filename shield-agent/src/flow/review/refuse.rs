@@ -1,11 +1,10 @@
-//! What ends before any rule for requests is asked: opaque connections and requests with more than one reading.
-//!
-//! All of it is recorded. None of it is tunnelled, whatever policy would say of opaque connections: that stage does not
-//! exist, so it fails closed.
+//! What ends before any rule for requests is asked: requests with more than one reading, and connections nobody may look
+//! into and that may not pass unread either. All of it is recorded.
 
-use std::sync::Arc;
+use std::future::Future;
 
 use ::http::Response;
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -16,30 +15,48 @@ use super::reply::Reply;
 use super::via::Via;
 use super::websocket::Opened;
 use crate::flow::accept::{self, Flow};
+use crate::flow::decrypt::Opaque;
 use crate::flow::http::guard::Refused;
 use crate::flow::http::serve::{Left, last_words};
 use crate::flow::http::unclear::Unclear;
+use crate::flow::opaque as unreadable;
 use crate::flow::policy::verdict::{HoldTerms, Judgement, Verdict};
 use crate::flow::relay::relay;
 use crate::flow::services::Services;
 use crate::ipc::approver::ExchangeRecord;
 use crate::names::{Digest, ExchangeId};
 
-/// A stream whose connection can be reset.
-pub trait Resettable: AsyncRead + AsyncWrite + Unpin {
+/// A stream that came to us, plain or as TLS that was opened here.
+pub trait Incoming: AsyncRead + AsyncWrite + Unpin {
     /// Makes the coming close a reset.
     fn reset(&self);
+    /// What becomes of it when it does not speak HTTP; `first` was read of it.
+    fn pass_unread(self, via: &Via, first: BytesMut) -> impl Future<Output = ()> + Send;
 }
 
-impl Resettable for TcpStream {
+impl Incoming for TcpStream {
     fn reset(&self) {
         accept::reset(self);
     }
+
+    async fn pass_unread(self, via: &Via, first: BytesMut) {
+        let why = Unclear::NotHttp.to_string();
+        let unread = Opaque { stream: self, first: first.to_vec(), tls_name: None, why };
+        // It spoke already, and is not given back.
+        unreadable::serve(&via.services, &via.flow, unread, &via.stop).await;
+    }
 }
 
-impl Resettable for Box<TlsStream<TcpStream>> {
+impl Incoming for Box<TlsStream<TcpStream>> {
     fn reset(&self) {
         accept::reset(self.get_ref().0);
+    }
+
+    /// Never: it would leave as another session than the program made.
+    async fn pass_unread(self, via: &Via, _first: BytesMut) {
+        let why = "what is inside the TLS session is not HTTP; a rule with `connection` and `tls_name` lets such \
+                   sessions pass unopened";
+        opaque(&via.services, &via.flow, self, None, why).await;
     }
 }
 
@@ -52,7 +69,7 @@ pub async fn refuse_request(via: &Via, why: &Unclear) -> Response<Reply> {
 
 /// What becomes of a connection that HTTP is over on: a WebSocket, an explanation why its last message was not handed
 /// on, or its end.
-pub async fn conclude<S: Resettable>(via: &Via, left: Left<S>) {
+pub async fn conclude<S: Incoming>(via: &Via, left: Left<S>) {
     let Left { mut stream, rest, refused } = left;
     if let Some(Opened { stream: destination, outcome }) = via.websocket() {
         return relay(stream, &rest, destination, outcome, &via.stop).await;
@@ -62,9 +79,7 @@ pub async fn conclude<S: Resettable>(via: &Via, left: Left<S>) {
             // The client may be gone.
             let _ = stream.shutdown().await;
         }
-        Some(Refused { why: Unclear::NotHttp, .. }) => {
-            refuse_opaque(&via.services, &via.flow, stream, &Unclear::NotHttp.to_string()).await;
-        }
+        Some(Refused { why: Unclear::NotHttp, .. }) => stream.pass_unread(via, rest).await,
         Some(Refused { why, .. }) => {
             let answer = OurAnswer::unclear(&why);
             note(&via.services, &via.flow, &answer.sentence).await;
@@ -73,17 +88,19 @@ pub async fn conclude<S: Resettable>(via: &Via, left: Left<S>) {
     }
 }
 
-/// Resets a connection that is neither TLS nor HTTP, and records what policy says of it.
-pub async fn refuse_opaque(services: &Arc<Services>, flow: &Flow, stream: impl Resettable, why: &str) {
+/// Resets a connection nobody can look into, and records what policy said of it; without a policy nothing passes.
+pub async fn opaque(
+    services: &Services,
+    flow: &Flow,
+    stream: impl Incoming,
+    judgement: Option<Judgement>,
+    why: &str,
+) {
     stream.reset();
     drop(stream);
-    let policy = services.policy.load_full();
     let mut judgement =
-        policy.as_ref().map_or_else(|| denied(services, String::new()), |policy| policy.opaque(flow));
-    judgement.why = match judgement.verdict {
-        Verdict::Deny => format!("{why}; {}", judgement.why),
-        _ => format!("{why}; opaque connections cannot pass yet, so this one was closed"),
-    };
+        judgement.unwrap_or_else(|| denied(services, "no policy lets it pass untouched".to_owned()));
+    judgement.why = format!("{why}; {}", judgement.why);
     if let Some(name) = services.resolver.names_of(&flow.agent, flow.original.ip()).first() {
         judgement.why += &format!("; name asked for: {name}");
     }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use tokio::net::TcpListener;
 
-use super::world::{Origin, World, raw};
+use super::world::{Origin, World, certificate_for, raw};
 
 #[tokio::test]
 async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {

@@ -115,6 +115,16 @@ async fn something_else_inside_tls_is_not_tunnelled() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_for_a_greeting_inside_tls_is_refused_in_time() {
+    let origin = Origin::https().await;
+    let world = World::start(&origin.root).await;
+    let mut stream = world.tls(origin.address, "localhost", &[]).await.unwrap();
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+    assert_eq!(world.approver.record().await.judgement.verdict, Verdict::Deny);
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_policy_that_does_not_compile_leaves_the_running_one_in_force() {
     let origin = Origin::https().await;
     let world = World::start(&origin.root).await;

@@ -250,3 +250,34 @@ async fn a_pipeline_is_answered_in_order() {
         );
     }
 }
+
+#[tokio::test]
+async fn no_request_is_refused_without_our_sentence_and_a_record() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\n");
+    let targets = [
+        "http://[::x/",
+        "http://a:b:c/",
+        "http://",
+        "http:/x",
+        "http://a%b/",
+        "?x",
+        "localhost",
+        "[",
+        "/a<b",
+    ];
+    let long = [get(&format!("/{}", "a".repeat(65_530))), get(&format!("/{}", "a".repeat(70_000)))];
+    let many = get("/") + &"X: y\r\n".repeat(200);
+    for beginning in targets.map(get).into_iter().chain(long).chain([many]) {
+        let request = format!("{beginning}Host: {}\r\nConnection: close\r\n\r\n", origin.host());
+        let answer = raw(world.connect(origin.address).await, request.as_bytes()).await.unwrap();
+        let shown = &beginning[..beginning.len().min(40)];
+        assert!(
+            answer.starts_with("HTTP/1.1 4") && answer.contains("NOT been executed"),
+            "{shown}: {answer}"
+        );
+        assert_eq!(world.approver.record().await.request, None, "{shown} is recorded");
+    }
+    assert_eq!(origin.connections(), 0);
+}

@@ -27,6 +27,7 @@ use crate::worker::{self, Outside};
 pub(super) use approver::{Approver, stored};
 pub(super) use client::raw;
 pub(super) use origin::{Origin, certificate_for};
+pub(super) use policy::UNREAD;
 
 /// Longest request body the worker holds here.
 pub(super) const MAX_BODY: u64 = 1000;

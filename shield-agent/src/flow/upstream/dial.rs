@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use super::connection::Connection;
@@ -52,25 +52,36 @@ impl Dialer {
         self.dial_with(true, address, name).await
     }
 
+    /// Plain TCP to `address`.
+    pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, UpstreamError> {
+        self.forbidden.check(address)?;
+        let connected =
+            timeout(self.within, TcpStream::connect(address)).await.map_err(|_| self.too_slow(address))?;
+        let connect_failed = |source| UpstreamError::Connect { address, source };
+        let stream = connected.map_err(connect_failed)?;
+        stream.set_nodelay(true).map_err(connect_failed)?;
+        Ok(stream)
+    }
+
+    fn too_slow(&self, address: SocketAddr) -> UpstreamError {
+        UpstreamError::ConnectTimeout { address, after: self.within }
+    }
+
     async fn dial_with(
         &self,
         http1: bool,
         address: SocketAddr,
         name: Option<&str>,
     ) -> Result<Dialed, UpstreamError> {
-        self.forbidden.check(address)?;
         let deadline = Instant::now() + self.within;
-        let too_slow = || UpstreamError::ConnectTimeout { address, after: self.within };
-        let connected = timeout_at(deadline, TcpStream::connect(address)).await.map_err(|_| too_slow())?;
-        let connect_failed = |source| UpstreamError::Connect { address, source };
-        let stream = connected.map_err(connect_failed)?;
-        stream.set_nodelay(true).map_err(connect_failed)?;
+        let stream = self.connect(address).await?;
         let Some(name) = name else { return Ok(Dialed::Plain(stream)) };
         let tls_failed = |source| UpstreamError::Tls { name: name.to_owned(), source };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|error| tls_failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let tls = self.trust.connector(name, http1);
-        let handshake = timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| too_slow())?;
+        let handshake =
+            timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| self.too_slow(address))?;
         Ok(Dialed::Tls(Box::new(handshake.map_err(tls_failed)?)))
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -49,8 +49,28 @@ impl World {
         name: &str,
         protocols: &[&[u8]],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls_with(&self.ca, original, name, protocols).await
+    }
+
+    /// The same by a program that trusts another root than ours.
+    pub(in crate::flow::tests) async fn tls_trusting(
+        &self,
+        root: &CertificateDer<'static>,
+        original: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls_with(root, original, name, &[]).await
+    }
+
+    async fn tls_with(
+        &self,
+        root: &CertificateDer<'static>,
+        original: SocketAddr,
+        name: &str,
+        protocols: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.ca.clone()).unwrap();
+        roots.add(root.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -60,7 +60,17 @@ impl Origin {
         chain: Vec<CertificateDer<'static>>,
         key: PrivatePkcs8KeyDer<'static>,
     ) -> Self {
-        Self::start(root, Some(tls(chain, key, &[b"http/1.1"]))).await
+        Self::certified_at([127, 0, 0, 1].into(), root, chain, key).await
+    }
+
+    /// The same at an address of the test's own.
+    pub(in crate::flow::tests) async fn certified_at(
+        address: std::net::IpAddr,
+        root: CertificateDer<'static>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivatePkcs8KeyDer<'static>,
+    ) -> Self {
+        Self::start_at(address, root, Some(tls(chain, key, &[b"http/1.1"]))).await
     }
 
     /// The same, for clients that show a certificate below `clients`.
@@ -87,7 +97,15 @@ impl Origin {
     }
 
     async fn start(root: CertificateDer<'static>, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at([127, 0, 0, 1].into(), root, tls).await
+    }
+
+    async fn start_at(
+        address: std::net::IpAddr,
+        root: CertificateDer<'static>,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (to_ledger, ledger) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));

@@ -1,5 +1,7 @@
 //! A policy short enough to see: what a request's method, path and body say is what becomes of it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use crate::flow::accept::Flow;
 use crate::flow::http::canonical::RequestHead;
 use crate::flow::inspect::action::{Action, Effect};
@@ -8,6 +10,9 @@ use crate::flow::policy::verdict::{BodyView, HoldTerms, Judgement, NameAsked, Su
 use crate::ipc::worker::PolicyText;
 use crate::names::{AgentName, Digest, RuleId};
 use crate::networks::Networks;
+
+/// Connections to this address pass unread.
+pub(in crate::flow::tests) const UNREAD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 
 struct Plain;
 
@@ -59,8 +64,13 @@ impl Judge for Plain {
         judgement(Verdict::Deny)
     }
 
-    fn opaque(&self, _flow: &Flow) -> Judgement {
-        judgement(Verdict::Deny)
+    fn opaque(&self, flow: &Flow) -> Judgement {
+        judgement(if flow.original.ip() == UNREAD { Verdict::Allow } else { Verdict::Deny })
+    }
+
+    fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement> {
+        let pinned = tls_name == "pinned.example";
+        pinned.then(|| judgement(if flow.original.ip() == UNREAD { Verdict::Allow } else { Verdict::Deny }))
     }
 
     fn networks(&self) -> &Networks {
