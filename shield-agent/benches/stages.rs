@@ -25,7 +25,7 @@ use shield_agent::flow::accept::forbidden::Forbidden;
 use shield_agent::flow::accept::{self, Gate, Originals};
 use shield_agent::flow::decrypt::leaf::Leaves;
 use shield_agent::flow::decrypt::signer::Signer;
-use shield_agent::flow::decrypt::{self, Limits, Opened};
+use shield_agent::flow::decrypt::{self, Limits, Opened, Readable};
 use shield_agent::flow::http::canonical::{Header, RequestHead, Scheme};
 use shield_agent::flow::http::parse::{Channel, canonical_head};
 use shield_agent::flow::http::serve;
@@ -164,10 +164,10 @@ fn decrypt(criterion: &mut Criterion) {
             };
             let server = async {
                 let (stream, from) = listener.accept().await.expect("accepted");
-                decrypt::open(stream, from.ip(), &leaves, Limits::default()).await
+                decrypt::open(stream, from.ip(), &leaves, Limits::default(), |_| false).await
             };
             let (connected, opened) = tokio::join!(client, server);
-            assert!(connected.is_ok() && matches!(opened, Ok(Opened::Tls { .. })));
+            assert!(connected.is_ok() && matches!(opened, Ok(Opened::Readable(Readable::Tls { .. }))));
         });
     });
 }
@@ -199,7 +199,7 @@ fn http(criterion: &mut Criterion) {
                 }
             };
             let stream = tokio::io::join(io::Cursor::new(Arc::clone(&bytes)), tokio::io::sink());
-            serve::http1(stream, answer, &CancellationToken::new()).await;
+            serve::http1(stream, None, answer, &CancellationToken::new()).await;
             assert!(served.load(Ordering::Relaxed) >= PIPELINED);
         });
     });

@@ -16,6 +16,7 @@ pub mod trial;
 
 mod error;
 mod foreign;
+pub mod guard;
 mod intact;
 mod networks;
 mod object;

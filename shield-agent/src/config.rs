@@ -29,6 +29,8 @@ pub struct Config {
     pub group: String,
     /// Glob patterns of policy files.
     pub policies: Vec<String>,
+    /// The gates of all agents.
+    pub gate: GateConfig,
     /// `store.url`; `sqlite://` and an absolute path.
     pub store_url: String,
     /// The console.
@@ -41,6 +43,13 @@ pub struct Config {
     pub mask: Vec<String>,
     /// How names are asked for.
     pub dns: DnsConfig,
+}
+
+/// `gate:`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateConfig {
+    /// A cgroup above every agent, from which sockets of others in an agent's hands are refused.
+    pub guard: Option<PathBuf>,
 }
 
 /// `console:`

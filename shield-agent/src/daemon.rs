@@ -116,7 +116,7 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     // Whoever starts us may have blocked the signals that end us.
     SigSet::all().thread_unblock().map_err(|errno| DaemonError::Process(errno.into()))?;
     nix::sys::prctl::set_dumpable(false).map_err(|errno| DaemonError::Process(errno.into()))?;
-    let cgroups = Cgroups::find(&config.instance)?;
+    let cgroups = Cgroups::find(&config.instance)?.guarded_by(config.gate.guard.as_deref())?;
     let lock = InstanceLock::take(&config.instance, cgroups.instance(), LOCK_PATIENCE)?;
     let (premises, gate_socket) = Premises::prepare(config, lock)?;
     let (listening, kernel) = kernel_events::channel();

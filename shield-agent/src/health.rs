@@ -89,6 +89,7 @@ pub fn check(config: Result<Config, String>) -> Vec<Check> {
     checks.extend(install::host());
     match config {
         Ok(config) => {
+            checks.push(layers::guard(&config));
             checks.extend(install::check(&config));
             checks.extend(running::check(&config));
         }

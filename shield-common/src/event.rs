@@ -83,6 +83,8 @@ reasons! {
     RoutingOption = "routing_option": Refused,
     /// Ignored, with success: an option that binds a socket to a device.
     DeviceOption = "device_option": Counted,
+    /// Refused: a socket that was made outside the agent and is used by it.
+    ForeignSocket = "foreign_socket": Refused,
     /// Refused: the kernel had no memory for the record of a socket.
     NoRecord = "no_record": Refused,
     /// Dropped: a packet that was leaving the host.

@@ -11,6 +11,7 @@ pub mod networks;
 pub mod scope;
 // What the two halves leave for each other in maps.
 pub mod event;
+pub mod guarded;
 pub mod handoff;
 pub mod original;
 pub mod served;

@@ -1,6 +1,7 @@
 //! Leave for aya to copy our records in and out of maps.
 
 use crate::event::Event;
+use crate::guarded::Guarded;
 use crate::handoff::Tuple;
 use crate::networks::Place;
 use crate::original::Original;
@@ -14,5 +15,7 @@ unsafe impl aya::Pod for Served {}
 unsafe impl aya::Pod for Tuple {}
 // SAFETY: as above; what it says of reasons and processes is checked where it is read.
 unsafe impl aya::Pod for Event {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Guarded {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Place {}

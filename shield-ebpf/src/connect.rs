@@ -11,7 +11,7 @@ use shield_common::scope::{self, Refusal, Scope, Transport};
 use crate::events::{aim, note, refuse};
 use crate::maps::{DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, ORIGINALS, PASS, served};
 use crate::redirect::{self, Target};
-use crate::{datagram, loopback};
+use crate::{datagram, guard, loopback};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -45,6 +45,7 @@ pub fn v6(ctx: &SockAddrContext) -> i32 {
 /// Where to go instead, `None` to go on as asked, or the verdict that ends the call.
 #[inline(always)]
 fn judge(ctx: &SockAddrContext, asked: Address, port: u16, family: u16) -> Result<Option<Target>, i32> {
+    guard::own(ctx, asked, port)?;
     // SAFETY: plain reads of the context.
     let (kind, protocol) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).protocol) };
     let aim = aim(ctx, asked, port);

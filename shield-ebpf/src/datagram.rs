@@ -11,6 +11,7 @@ use shield_common::served::Asked;
 
 use crate::connect::{asked_v4, asked_v6};
 use crate::events::{aim, note, refuse};
+use crate::guard;
 use crate::loopback;
 use crate::maps::{ASKED, DENY, ECONNREFUSED, EPROTONOSUPPORT, Networks, PASS, served, storage};
 use crate::redirect::{Target, loopback_for, write_v4, write_v6};
@@ -48,6 +49,7 @@ pub fn send_v6(ctx: &SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn judge(ctx: &SockAddrContext, asked: Address, port: u16) -> Result<Target, i32> {
+    guard::own(ctx, asked, port)?;
     let aim = aim(ctx, asked, port);
     if aim.protocol != IPPROTO_UDP {
         return Err(refuse(ctx, Reason::SocketKind, EPROTONOSUPPORT, aim));

@@ -9,6 +9,7 @@ mod create;
 mod datagram;
 mod egress;
 mod events;
+mod guard;
 mod loopback;
 mod maps;
 mod redirect;
@@ -88,6 +89,28 @@ pub fn gate_setsockopt(ctx: SockoptContext) -> i32 {
 #[cgroup_sock(sock_create)]
 pub fn gate_serve(ctx: SockContext) -> i32 {
     create::serving_socket(&ctx)
+}
+
+// The guard: sockets from elsewhere, seen from above the agent.
+
+#[cgroup_sock_addr(connect4)]
+pub fn guard_connect4(ctx: SockAddrContext) -> i32 {
+    guard::v4(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn guard_connect6(ctx: SockAddrContext) -> i32 {
+    guard::v6(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn guard_sendmsg4(ctx: SockAddrContext) -> i32 {
+    guard::v4(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn guard_sendmsg6(ctx: SockAddrContext) -> i32 {
+    guard::v6(&ctx)
 }
 
 // The backstop: packets.

@@ -7,10 +7,11 @@ use core::ptr;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
 use aya_ebpf::btf_maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_set_retval, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use shield_common::event::{Event, Pace, REASONS, Reason, Told};
+use shield_common::guarded::Guarded;
 use shield_common::handoff::Tuple;
 use shield_common::limits::{EVENTS_BYTES, HANDOFFS_MAX, NETNS_MAX, NETWORKS_MAX, PACES_MAX};
 use shield_common::networks::{Lists, PORT_BITS, Place};
@@ -36,6 +37,10 @@ pub static ASKED: SkStorage<Asked> = SkStorage::new();
 /// Socket → who created it, an `Owner`: on the agent's sockets and on those that serve it.
 #[btf_map]
 pub static OWNERS: SkStorage<u32> = SkStorage::new();
+
+/// The agent's cgroup, for the guard.
+#[btf_map]
+pub static GUARDED: Array<Guarded, 1> = Array::new();
 
 /// What was redirected and refused, until user space has read it.
 #[btf_map]

@@ -3,6 +3,7 @@
 
 mod blocked;
 mod full;
+mod guarded;
 mod kills;
 mod resident;
 mod restarts;

@@ -48,7 +48,7 @@ fn check() -> Result<()> {
 
 /// Attaches a gate, says so, and waits to be killed.
 fn own(instance: &str, agent: PathBuf, proxy: PathBuf) -> Result<()> {
-    let _gate = Gate::attach(instance, &"agent".parse()?, &AgentCgroups { agent, proxy })?;
+    let _gate = Gate::attach(instance, &"agent".parse()?, &AgentCgroups { agent, proxy, guard: None })?;
     println!("attached");
     loop {
         thread::park();

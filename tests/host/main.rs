@@ -7,6 +7,7 @@ mod bypass;
 mod datagram;
 mod deputies;
 mod escape;
+mod guard;
 mod launch;
 mod layers;
 mod lifecycle;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use shield_agent::capture::cgroup::remove_tree;
 use shield_agent::capture::{AgentCgroups, CaptureError, Cgroups, Gate, Listeners, listeners};
 use shield_agent::names::AgentName;
 use shield_common::event::Reason;
@@ -88,6 +89,15 @@ impl World {
 
     /// A world whose gate lacks some programs.
     pub fn without(actor: &Path, omitted: &[&str]) -> Result<Option<Self>> {
+        Self::make(actor, omitted, false)
+    }
+
+    /// A world whose agent is guarded from the cgroup above all of this world's.
+    pub fn guarded(actor: &Path) -> Result<Option<Self>> {
+        Self::make(actor, &[], true)
+    }
+
+    fn make(actor: &Path, omitted: &[&str], guarded: bool) -> Result<Option<Self>> {
         if let Err(reason) = shield_agent::capture::check_host() {
             ensure!(std::env::var_os("CI").is_none(), "cannot run kernel tests: {reason}");
             // Not by `eprintln!`, which the test runner keeps to itself when a test passes.
@@ -100,12 +110,19 @@ impl World {
         let agent: AgentName = AGENT.parse()?;
         let (agent_netns, internet) = wire()?;
         let sniffer = Sniffer::start(&internet)?;
-        let cgroups = Cgroups::find(&instance)?.create(&agent)?;
+        let cgroups = Cgroups::find(&instance)?;
+        let guard = guarded.then(|| cgroups.instance().to_owned());
+        let cgroups = cgroups.guarded_by(guard.as_deref())?.create(&agent)?;
         let more = std::env::var(WITHOUT).unwrap_or_default();
         let omitted: Vec<&str> = omitted.iter().copied().chain(more.split(',')).collect();
         let gate = Gate::attach_without(&instance, &agent, &cgroups, &omitted)?;
         let actor = actor.to_owned();
         Ok(Some(Self { agent_netns, internet, instance, agent, cgroups, gate, sniffer, actor }))
+    }
+
+    /// The cgroup above all of this world's and no other's.
+    pub fn above(&self) -> Result<&Path> {
+        self.cgroups.agent.ancestors().nth(2).context("an agent's cgroup is in its instance's")
     }
 
     /// Where the gate is pinned.
@@ -209,6 +226,11 @@ impl World {
         Talk::start(self.program(python(), outside, Some(NOBODY))?, script)
     }
 
+    /// Starts a script of the agent's user in its namespace and a cgroup of choice.
+    pub fn talk_in(&self, cgroup: &Path, script: &str) -> Result<Talk> {
+        Talk::start(self.program(python(), cgroup, Some(NOBODY))?, script)
+    }
+
     /// Runs a script on the internet.
     pub fn run_on_the_internet(&self, script: &str) -> Result<String> {
         run(self.internet.command(python()), script)
@@ -241,13 +263,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // What cannot be cleaned up has a name nobody else uses.
-        let _ = fs::write(self.cgroups.agent.join("cgroup.kill"), "1");
-        let _ = wait::until("the agent's processes die", || {
-            fs::read_to_string(self.cgroups.agent.join("cgroup.procs"))
-                .map_or(Some(()), |pids| pids.is_empty().then_some(()))
+        let Ok(ours) = self.above().map(Path::to_owned) else { return };
+        let _ = fs::write(ours.join("cgroup.kill"), "1");
+        let _ = wait::until("the processes of this world die", || {
+            let events = fs::read_to_string(ours.join("cgroup.events"));
+            events.map_or(Some(()), |events| events.contains("populated 0").then_some(()))
         });
         let _ = Gate::clear(&self.instance, &self.agent);
-        let _ = Cgroups::find(&self.instance).and_then(|cgroups| cgroups.remove(&self.agent));
+        let _ = remove_tree(&ours);
     }
 }
 

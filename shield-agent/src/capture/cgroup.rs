@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::error::CaptureError;
+use super::guard;
 use super::pins::instance_name;
 use crate::names::AgentName;
 
@@ -19,9 +20,10 @@ const TOP: &str = "agent-shield";
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     root: PathBuf,
+    guard: Option<PathBuf>,
 }
 
-/// The two cgroups of one agent.
+/// What the hooks of one agent are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentCgroups {
     /// Its processes; the gate's hooks are attached here.
@@ -29,13 +31,21 @@ pub struct AgentCgroups {
     /// Empty but for the moment its listeners are opened: the sockets keep belonging to it, and the hook that claims
     /// records is attached here.
     pub proxy: PathBuf,
+    /// One above `agent`, where the guard's hooks are attached; without it there is no guard.
+    pub guard: Option<PathBuf>,
 }
 
 impl Cgroups {
     /// Finds the cgroup2 mount; creates nothing.
     pub fn find(instance: &str) -> Result<Self, CaptureError> {
         let instance = instance_name(instance)?;
-        Ok(Self { root: cgroup2_mount()?.join(TOP).join(instance) })
+        Ok(Self { root: cgroup2_mount()?.join(TOP).join(instance), guard: None })
+    }
+
+    /// With a guard on a cgroup that must be above every agent's.
+    pub fn guarded_by(self, guard: Option<&Path>) -> Result<Self, CaptureError> {
+        let guard = guard.map(|guard| guard::fit(guard, &self.root)).transpose()?;
+        Ok(Self { guard, ..self })
     }
 
     /// The instance's own directory, above all its agents'.
@@ -48,6 +58,7 @@ impl Cgroups {
         AgentCgroups {
             agent: self.root.join("agents").join(agent.as_str()),
             proxy: self.root.join("proxy").join(agent.as_str()),
+            guard: self.guard.clone(),
         }
     }
 
@@ -103,7 +114,7 @@ fn cgroup2_in(table: &str) -> Option<PathBuf> {
 }
 
 /// Removes a cgroup and the ones below it, deepest first. One that is not there is removed.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -84,6 +84,22 @@ pub enum CaptureError {
         #[source]
         source: io::Error,
     },
+    /// The guard would not see what the agent does.
+    #[error(
+        "{guard} is not a cgroup above {cgroup}, so a guard there would not see what runs in it: set gate.guard to one \
+         that is above every agent, such as the root of cgroup2, or remove it"
+    )]
+    GuardElsewhere {
+        /// Where the guard was to be.
+        guard: PathBuf,
+        /// Where the agent is, or would be.
+        cgroup: PathBuf,
+    },
+    /// The guard finds a process's cgroup by its level, which cannot be told.
+    #[error(
+        "what is mounted at {0} is not the root of cgroup2: for gate.guard, run the daemon outside a cgroup namespace"
+    )]
+    GuardInNamespace(PathBuf),
     /// A pin could not be made, opened or removed.
     #[error("cannot {act} the pin {path}: check that {path} is on a BPF file system only root can write to")]
     Pin {

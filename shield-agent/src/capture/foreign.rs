@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use super::intact::Running;
-use super::object::{HOOKS, Hook, Side};
+use super::object::{self, HOOKS, Hook, Side};
 use super::sys::{self, Programs};
 
 /// A program somebody else attached.
@@ -41,7 +41,9 @@ pub(super) fn find(agent: &Path, running: &Running) -> io::Result<BTreeSet<Forei
     let mut above = Vec::new();
     for hook in &hooks {
         let in_effect = sys::programs(cgroup.as_fd(), hook.attach_type, Programs::InEffect)?;
-        let others = in_effect.into_iter().filter(|program| running.get(hook.name) != Some(program));
+        let others = in_effect
+            .into_iter()
+            .filter(|program| running.get(hook.name) != Some(program) && !is_guard(*program, running));
         above.extend(others.map(|program| (*hook, program)));
     }
     inside(agent, &hooks, running, &mut found)?;
@@ -58,6 +60,17 @@ pub(super) fn find(agent: &Path, running: &Running) -> io::Result<BTreeSet<Forei
         });
     }
     Ok(found)
+}
+
+/// Whether a program is a guard, this gate's or another's: each sits above all agents.
+fn is_guard(program: u32, running: &Running) -> bool {
+    let ours = |hook: &&Hook| hook.side == Side::Guard;
+    if HOOKS.iter().filter(ours).any(|hook| running.get(hook.name) == Some(&program)) {
+        return true;
+    }
+    let Ok(tags) = object::tags() else { return false };
+    let info = sys::program(program).and_then(|program| sys::program_info(program.as_fd()));
+    info.is_ok_and(|info| HOOKS.iter().filter(ours).any(|hook| tags.get(hook.name) == Some(&info.tag)))
 }
 
 /// Adds what is attached to `cgroup` and below it.

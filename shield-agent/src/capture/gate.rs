@@ -21,7 +21,7 @@ use super::foreign::{self, Foreign};
 use super::host;
 use super::intact::{self, Broken, Running};
 use super::networks::Tries;
-use super::object::{COUNTERS, EVENTS, HANDOFFS, HOOKS, NETNS, ORIGINALS, OWNERS, TABLES};
+use super::object::{COUNTERS, EVENTS, HANDOFFS, HOOKS, NETNS, ORIGINALS, OWNERS, TABLES, hooks_on};
 use super::pins::{self, Pins, pin_error};
 use super::renew::Renewal;
 use super::sys::{self, Open};
@@ -66,7 +66,7 @@ impl Gate {
         if pins.exist() || !Pins::of_other_versions(instance, agent)?.is_empty() {
             return Err(CaptureError::AlreadyGated { instance: instance.to_owned(), agent: agent.clone() });
         }
-        let hooks = HOOKS.iter().filter(|hook| !omitted.contains(&hook.name)).collect();
+        let hooks = hooks_on(cgroups).filter(|hook| !omitted.contains(&hook.name)).collect();
         let renewal = Renewal { pins: &pins, others: &[], cgroups, hooks, served: &[], anew: false };
         renewal.carry_out()?;
         Self::open(agent, cgroups, pins)
@@ -115,9 +115,11 @@ impl Gate {
             let path = pins.dir().to_owned();
             return Err(CaptureError::NotGated { instance: instance.to_owned(), agent: agent.clone(), path });
         }
-        intact::look(in_force, cgroups, intact::expected(in_force))
+        // Where the guard has to be may have been changed since.
+        let before = AgentCgroups { guard: None, ..cgroups.clone() };
+        intact::look(in_force, &before, intact::expected(in_force))
             .map_err(|source| CaptureError::Broken { agent: agent.clone(), source })?;
-        let hooks = HOOKS.iter().collect();
+        let hooks = hooks_on(cgroups).collect();
         Renewal { pins: &pins, others: &others, cgroups, hooks, served, anew }.carry_out()?;
         Self::open(agent, cgroups, pins)
     }
@@ -131,6 +133,14 @@ impl Gate {
     pub fn clear(instance: &str, agent: &AgentName) -> Result<(), CaptureError> {
         Pins::of_other_versions(instance, agent)?.iter().try_for_each(take_down)?;
         take_down(&Pins::of(instance, agent)?)
+    }
+
+    /// Looks at a gate somebody else owns: whether it is whole, and where it should be. Changes nothing.
+    pub fn look(instance: &str, agent: &AgentName, cgroups: &AgentCgroups) -> Result<(), CaptureError> {
+        let pins = Pins::of(instance, agent)?;
+        intact::look(&pins, cgroups, hooks_on(cgroups))
+            .map(drop)
+            .map_err(|source| CaptureError::Broken { agent: agent.clone(), source })
     }
 
     /// Opens the gate on purpose: detaches every hook and removes its pins.
@@ -205,7 +215,7 @@ impl Gate {
     /// Looks whether every hook is still attached to the cgroup that has the agent's name now, and runs the program we
     /// gave it.
     pub fn is_intact(&self) -> Result<(), Broken> {
-        let running = intact::look(&self.pins, &self.cgroups, &HOOKS)?;
+        let running = intact::look(&self.pins, &self.cgroups, hooks_on(&self.cgroups))?;
         let replaced = running.iter().find(|(hook, program)| self.programs.get(*hook) != Some(program));
         replaced.map_or(Ok(()), |(hook, _)| Err(Broken::Replaced(hook)))
     }

@@ -24,7 +24,7 @@ pub enum Broken {
     #[error("hook {0} is attached to nothing any more")]
     Dead(&'static str),
     /// The link is attached somewhere else: the cgroup was removed and made again.
-    #[error("hook {hook} is not attached to {cgroup}, which is another cgroup of the same name")]
+    #[error("hook {hook} is attached to another cgroup than what is {cgroup} now")]
     Elsewhere {
         /// The hook.
         hook: &'static str,
@@ -39,19 +39,21 @@ pub enum Broken {
 /// Which program each hook runs, by the hook's name.
 pub(super) type Running = BTreeMap<&'static str, u32>;
 
-/// Looks at some hooks of a gate, and gives what each runs.
+/// Looks at some hooks of a gate, and gives what each runs. A guard without a place to be may be anywhere.
 pub(super) fn look<'a>(
     pins: &Pins,
     cgroups: &AgentCgroups,
     hooks: impl IntoIterator<Item = &'a Hook>,
 ) -> Result<Running, Broken> {
     let (agent, proxy) = (cgroup_id(&cgroups.agent)?, cgroup_id(&cgroups.proxy)?);
+    let guard = cgroups.guard.as_deref().map(|guard| Ok((guard, cgroup_id(guard)?))).transpose()?;
     let look_at = |hook: &Hook| {
-        let (cgroup, id) = match hook.side {
-            Side::Agent => (&cgroups.agent, agent),
-            Side::Proxy => (&cgroups.proxy, proxy),
+        let place = match hook.side {
+            Side::Agent => Some((&*cgroups.agent, agent)),
+            Side::Proxy => Some((&*cgroups.proxy, proxy)),
+            Side::Guard => guard,
         };
-        holds(pins, hook, cgroup, id).map(|attached| (hook.name, attached.program))
+        holds(pins, hook, place).map(|attached| (hook.name, attached.program))
     };
     hooks.into_iter().map(look_at).collect()
 }
@@ -64,14 +66,16 @@ pub(super) fn expected(pins: &Pins) -> Vec<&'static Hook> {
     }
 }
 
-/// Whether `hook` is attached to the cgroup whose id is `id`.
-fn holds(pins: &Pins, hook: &Hook, cgroup: &Path, id: u64) -> Result<Attached, Broken> {
+/// Whether `hook` is attached, and to the cgroup that has this id.
+fn holds(pins: &Pins, hook: &Hook, place: Option<(&Path, u64)>) -> Result<Attached, Broken> {
     let link = sys::open_pin(&pins.link(hook.name), Open::Whole).map_err(|_| Broken::PinGone(hook.name))?;
     let attached = sys::attached(link.as_fd()).map_err(|_| Broken::PinGone(hook.name))?;
-    match attached.cgroup_id {
-        0 => Err(Broken::Dead(hook.name)),
-        _ if attached.cgroup_id == id && attached.attach_type == hook.attach_type => Ok(attached),
-        _ => Err(Broken::Elsewhere { hook: hook.name, cgroup: cgroup.to_owned() }),
+    match (attached.cgroup_id, place) {
+        (0, _) => Err(Broken::Dead(hook.name)),
+        (found, Some((cgroup, id))) if found != id || attached.attach_type != hook.attach_type => {
+            Err(Broken::Elsewhere { hook: hook.name, cgroup: cgroup.to_owned() })
+        }
+        _ => Ok(attached),
     }
 }
 

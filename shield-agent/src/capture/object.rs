@@ -9,23 +9,27 @@ use std::sync::OnceLock;
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use shield_common::event::{Pace, REASONS, Told};
+use shield_common::guarded::Guarded;
 use shield_common::handoff::Tuple;
 use shield_common::limits::{EVENTS_BYTES, HANDOFFS_MAX, NETNS_MAX, NETWORKS_MAX, PACES_MAX};
 use shield_common::networks::Place;
 use shield_common::original::Original;
 use shield_common::served::{Asked, Served};
 
+use super::cgroup::AgentCgroups;
 use super::error::CaptureError;
 use super::pins::Pins;
 use super::sys;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("gate.bpf.o");
 
-/// Which of an agent's two cgroups a hook is attached to.
+/// Which cgroup a hook is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Agent,
     Proxy,
+    /// One above the agent's, where one was named.
+    Guard,
 }
 
 /// A hook of the gate.
@@ -47,9 +51,13 @@ const fn proxy(name: &'static str, attach_type: u32) -> Hook {
     Hook { name, attach_type, side: Side::Proxy }
 }
 
+const fn guard(name: &'static str, attach_type: u32) -> Hook {
+    Hook { name, attach_type, side: Side::Guard }
+}
+
 /// Every hook in the order it is attached: the backstop first, what takes connections last, so that no moment on
-/// the way lets more through than the end.
-pub(super) const HOOKS: [Hook; 15] = [
+/// the way lets more through than the end. The guard comes after the hooks that mark the agent's own sockets.
+pub(super) const HOOKS: [Hook; 19] = [
     agent("gate_egress", 1),
     agent("gate_ingress", 0),
     agent("gate_create", SOCK_CREATE),
@@ -61,13 +69,27 @@ pub(super) const HOOKS: [Hook; 15] = [
     agent("gate_peername6", 30),
     agent("gate_recvmsg4", 19),
     agent("gate_recvmsg6", 20),
-    agent("gate_sendmsg4", 14),
-    agent("gate_sendmsg6", 15),
-    agent("gate_connect4", 10),
-    agent("gate_connect6", 11),
+    agent("gate_sendmsg4", SENDMSG4),
+    agent("gate_sendmsg6", SENDMSG6),
+    agent("gate_connect4", CONNECT4),
+    agent("gate_connect6", CONNECT6),
+    guard("guard_sendmsg4", SENDMSG4),
+    guard("guard_sendmsg6", SENDMSG6),
+    guard("guard_connect4", CONNECT4),
+    guard("guard_connect6", CONNECT6),
 ];
 const SOCK_CREATE: u32 = 2;
 const SOCK_OPS: u32 = 3;
+const CONNECT4: u32 = 10;
+const CONNECT6: u32 = 11;
+const SENDMSG4: u32 = 14;
+const SENDMSG6: u32 = 15;
+
+/// The hooks of a gate on these cgroups, in their order.
+pub(super) fn hooks_on(cgroups: &AgentCgroups) -> impl Iterator<Item = &'static Hook> {
+    let guarded = cgroups.guard.is_some();
+    HOOKS.iter().filter(move |hook| guarded || hook.side != Side::Guard)
+}
 
 /// A map of the gate, and what it must look like.
 #[derive(Clone, Copy, Debug)]
@@ -98,8 +120,11 @@ const fn networks(name: &'static str) -> Table {
 pub(super) const OWNERS: Table =
     Table { name: "OWNERS", key: size_of::<i32>(), value: size_of::<u32>(), entries: 0 };
 
+pub(super) const GUARDED: Table =
+    Table { name: "GUARDED", key: size_of::<u32>(), value: size_of::<Guarded>(), entries: 1 };
+
 /// Every map.
-pub(super) const TABLES: [Table; 10] = [
+pub(super) const TABLES: [Table; 11] = [
     NETNS,
     DENIED,
     DIRECT,
@@ -110,6 +135,7 @@ pub(super) const TABLES: [Table; 10] = [
     Table { name: "PACES", key: size_of::<Told>(), value: size_of::<Pace>(), entries: PACES_MAX },
     Table { name: "ASKED", key: size_of::<i32>(), value: size_of::<Asked>(), entries: 0 },
     OWNERS,
+    GUARDED,
 ];
 
 /// Loads every program and map, attaching nothing.

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
@@ -15,7 +16,8 @@ use shield_common::served::Served;
 
 use super::cgroup::{AgentCgroups, cgroup_error};
 use super::error::CaptureError;
-use super::object::{self, HOOKS, Hook, NETNS, Side, TABLES};
+use super::guard;
+use super::object::{self, Hook, NETNS, Side, TABLES};
 use super::pins::{Pins, pin_error};
 use super::sys::{self, Open};
 use super::tables::{check_map, map_error, open_map};
@@ -54,11 +56,12 @@ impl Renewal<'_> {
         if self.anew || !self.is_current() {
             let mut object = object::load_into(self.pins)?;
             TABLES.iter().try_for_each(|table| check_map(self.pins, table))?;
-            self.serve()?;
+            self.instruct()?;
             let mut undo = Undo::default();
             self.switch(&mut object, &mut undo).inspect_err(|_| undo.undo())?;
+            undo.settle();
         } else {
-            self.serve()?;
+            self.instruct()?;
         }
         self.finish()
     }
@@ -90,11 +93,19 @@ impl Renewal<'_> {
         let (Some(maps), Ok(tags)) = (maps, object::tags()) else { return false };
         let ours = |hook: &&Hook| -> Option<bool> {
             let link = sys::open_pin(&self.pins.link(hook.name), Open::Whole).ok()?;
-            let program = sys::program(sys::attached(link.as_fd()).ok()?.program).ok()?;
-            let info = sys::program_info(program.as_fd()).ok()?;
-            Some(tags.get(hook.name) == Some(&info.tag) && info.maps.iter().all(|map| maps.contains(map)))
+            let attached = sys::attached(link.as_fd()).ok()?;
+            let info = sys::program_info(sys::program(attached.program).ok()?.as_fd()).ok()?;
+            let of_this_gate = info.maps.iter().all(|map| maps.contains(map));
+            let in_place = attached.cgroup_id == fs::metadata(self.place(hook)?).ok()?.ino();
+            Some(tags.get(hook.name) == Some(&info.tag) && of_this_gate && in_place)
         };
         self.hooks.iter().all(|hook| ours(hook) == Some(true))
+    }
+
+    /// Tells the gate what it has to know before it is in force.
+    fn instruct(&self) -> Result<(), CaptureError> {
+        guard::instruct(self.pins, self.cgroups)?;
+        self.serve()
     }
 
     /// Tells the gate its ports.
@@ -109,26 +120,32 @@ impl Renewal<'_> {
         self.served.iter().try_for_each(&mut tell).map_err(map_error("write", &NETNS))
     }
 
-    /// Has each hook run its new program, in order; attaches those that are not there.
+    /// Where a hook belongs.
+    fn place(&self, hook: &Hook) -> Option<&Path> {
+        match hook.side {
+            Side::Agent => Some(&self.cgroups.agent),
+            Side::Proxy => Some(&self.cgroups.proxy),
+            Side::Guard => self.cgroups.guard.as_deref(),
+        }
+    }
+
+    /// Has each hook run its new program, in order; attaches those that are not where they belong.
     fn switch(&self, object: &mut Ebpf, undo: &mut Undo) -> Result<(), CaptureError> {
-        let (agent, proxy) = (open_cgroup(&self.cgroups.agent)?, open_cgroup(&self.cgroups.proxy)?);
         for hook in &self.hooks {
-            let (path, cgroup) = match hook.side {
-                Side::Agent => (&self.cgroups.agent, &agent),
-                Side::Proxy => (&self.cgroups.proxy, &proxy),
-            };
+            let Some(path) = self.place(hook) else { continue };
+            let cgroup = File::open(path).map_err(cgroup_error("open", path))?;
+            let id = cgroup.metadata().map_err(cgroup_error("open", path))?.ino();
             let refused =
-                |source| CaptureError::HookRefused { hook: hook.name, cgroup: path.clone(), source };
+                |source| CaptureError::HookRefused { hook: hook.name, cgroup: path.to_owned(), source };
             let program = program(object, hook).map_err(refused)?;
-            match self.link(hook)? {
-                Some(link) => replace(link, program, undo)
+            let before = self.link(hook)?;
+            let in_place = |link: &OwnedFd| sys::attached(link.as_fd()).is_ok_and(|it| it.cgroup_id == id);
+            match before {
+                Some(link) if in_place(&link) => replace(link, program, undo)
                     .map_err(|source| CaptureError::ReplaceRefused { hook: hook.name, source })?,
-                None => {
+                before => {
                     let link = sys::attach(program, cgroup.as_fd(), hook.attach_type).map_err(refused)?;
-                    let pin = self.pins.link(hook.name);
-                    let pinned = sys::pin(link.as_fd(), &pin).map_err(pin_error("create", &pin));
-                    undo.attached.push((link, pin));
-                    pinned?;
+                    undo.keep(link, before, self.pins.link(hook.name))?;
                 }
             }
         }
@@ -150,11 +167,10 @@ impl Renewal<'_> {
         Ok(None)
     }
 
-    /// Detaches what no hook of this version is, says what the gate has, and removes the pins of other versions.
+    /// Detaches what no hook of this gate is any more, says what the gate has, and removes the pins of other versions.
     fn finish(&self) -> Result<(), CaptureError> {
         for pins in [self.pins].into_iter().chain(self.others) {
-            for name in pins.links().iter().filter(|name| HOOKS.iter().all(|hook| hook.name != name.as_str()))
-            {
+            for name in pins.links().iter().filter(|name| self.hooks.iter().all(|hook| hook.name != *name)) {
                 let place = pins.link(name);
                 if let Ok(link) = sys::open_pin(&place, Open::Whole) {
                     // A link whose cgroup is gone is detached already.
@@ -174,16 +190,39 @@ impl Renewal<'_> {
 struct Undo {
     /// Link, the program it ran, the program it runs.
     replaced: Vec<(OwnedFd, OwnedFd, OwnedFd)>,
-    /// Link and pin.
-    attached: Vec<(OwnedFd, PathBuf)>,
+    /// Link, the one pinned there before it, attached elsewhere, and the pin.
+    attached: Vec<(OwnedFd, Option<OwnedFd>, PathBuf)>,
 }
 
 impl Undo {
+    /// Pins a link that was just attached. One that was pinned there holds until everything is done.
+    fn keep(&mut self, link: OwnedFd, before: Option<OwnedFd>, pin: PathBuf) -> Result<(), CaptureError> {
+        if before.is_some() {
+            fs::remove_file(&pin).map_err(pin_error("remove", &pin))?;
+        }
+        let pinned = sys::pin(link.as_fd(), &pin).map_err(pin_error("create", &pin));
+        self.attached.push((link, before, pin));
+        pinned
+    }
+
+    /// Everything is done.
+    fn settle(self) {
+        for before in self.attached.into_iter().filter_map(|(_, before, _)| before) {
+            // Detached for certain, whoever else has it open.
+            let _ = sys::detach(before.as_fd());
+        }
+    }
+
     /// Last first. What cannot be taken back stays a program of ours.
     fn undo(&mut self) {
-        for (link, pin) in self.attached.drain(..).rev() {
+        for (link, before, pin) in self.attached.drain(..).rev() {
             let _ = sys::detach(link.as_fd());
-            let _ = fs::remove_file(pin);
+            let _ = fs::remove_file(&pin);
+            if let Some(before) = before
+                && let Err(error) = sys::pin(before.as_fd(), &pin)
+            {
+                tracing::warn!("a hook could not be kept where it was: {error}");
+            }
         }
         for (link, old, new) in self.replaced.drain(..).rev() {
             if let Err(error) = sys::update(link.as_fd(), new.as_fd(), old.as_fd()) {
@@ -212,8 +251,4 @@ fn program<'a>(object: &'a mut Ebpf, hook: &Hook) -> io::Result<BorrowedFd<'a>> 
     let program =
         object.program(hook.name).ok_or_else(|| io::Error::other("the object has no such program"))?;
     program.fd().map(|fd| fd.as_fd()).map_err(io::Error::other)
-}
-
-fn open_cgroup(path: &Path) -> Result<File, CaptureError> {
-    File::open(path).map_err(cgroup_error("open", path))
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConsoleConfig, HoldConfig, TlsFiles, names, upstream};
+use super::{Config, ConsoleConfig, GateConfig, HoldConfig, TlsFiles, names, upstream};
 use crate::yaml::{self, Fields, Mistakes, Node, Reader};
 
 /// Largest body that can be held: a hold is shown whole and kept in one message between roles.
@@ -15,12 +15,13 @@ const MAX_HELD_BODY: u64 = 64 << 20;
 /// Longest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "instance",
     "state_dir",
     "run_dir",
     "group",
     "policies",
+    "gate",
     "store",
     "console",
     "metrics",
@@ -80,6 +81,7 @@ fn read(reader: &Reader, root: &Node) -> Config {
         run_dir: directory(reader, &fields, "run_dir", "/run/shield"),
         group: fields.get("group").and_then(|node| reader.text(node)).unwrap_or("shield").to_owned(),
         policies: policies(reader, &fields),
+        gate: gate(reader, &fields),
         store_url: store(reader, &fields, &state_dir),
         console: console(reader, &fields),
         upstream: upstream::section(reader, &fields),
@@ -120,6 +122,12 @@ fn policies(reader: &Reader, fields: &Fields<'_>) -> Vec<String> {
     let Some(node) = fields.get("policies") else { return vec!["/etc/shield/policies/*.yaml".to_owned()] };
     let path = |node: &Node| Some(absolute(reader, node)?.display().to_string());
     reader.items(node).iter().filter_map(path).collect()
+}
+
+fn gate(reader: &Reader, fields: &Fields<'_>) -> GateConfig {
+    let Some(node) = fields.get("gate") else { return GateConfig::default() };
+    let section = reader.fields(node, &["guard"]);
+    GateConfig { guard: section.get("guard").and_then(|node| absolute(reader, node)) }
 }
 
 fn store(reader: &Reader, fields: &Fields<'_>, state_dir: &Path) -> String {

@@ -6,7 +6,7 @@ use super::{Area, Check};
 use crate::capture::trial;
 
 /// What each hook is there for, by the name of its program.
-const PROMISES: [(&str, &str); 15] = [
+const PROMISES: [(&str, &str); 19] = [
     ("gate_egress", "packets that slip past another hook are dropped as they leave"),
     ("gate_ingress", "nobody outside reaches a listener of the agent's"),
     ("gate_create", "sockets are TCP or UDP, which the other hooks see"),
@@ -22,7 +22,13 @@ const PROMISES: [(&str, &str); 15] = [
     ("gate_sendmsg6", "datagrams are refused and names led to our resolver, over IPv6"),
     ("gate_connect4", "connections are led to the proxy, over IPv4"),
     ("gate_connect6", "connections are led to the proxy, over IPv6"),
+    ("guard_sendmsg4", FOREIGN),
+    ("guard_sendmsg6", FOREIGN),
+    ("guard_connect4", FOREIGN),
+    ("guard_connect6", FOREIGN),
 ];
+
+const FOREIGN: &str = "sockets from elsewhere are refused to agents below gate.guard";
 
 /// One check for loading them, one for attaching them.
 pub(super) fn check() -> Vec<Check> {

@@ -6,7 +6,8 @@ use std::fs;
 use nix::errno::Errno;
 
 use super::{Area, Check};
-use crate::capture::backstop;
+use crate::capture::{Cgroups, backstop};
+use crate::config::Config;
 use crate::launch::confine::Caveat;
 use crate::report::Chain;
 
@@ -48,6 +49,27 @@ fn second_backstop() -> Check {
             "the hooks hold alone: a hook removed by root of this host is not made up for",
             "install nftables and load the kernel modules nf_tables and nft_socket",
         ),
+    }
+}
+
+/// What sees sockets that were made outside an agent.
+pub(super) fn guard(config: &Config) -> Check {
+    let Some(guard) = &config.gate.guard else {
+        return Check::weaker(
+            Area::Layers,
+            "guard",
+            "gate.guard is not set",
+            "a socket that a process outside makes and hands to an agent passes by the agent's hooks; `shield run` closes \
+             those an agent would inherit",
+            "set gate.guard to a cgroup above every agent and above whoever must not hand it sockets: the root of cgroup2 \
+             covers the host, and costs each of its connections some tens of nanoseconds for each agent",
+        );
+    };
+    match Cgroups::find(&config.instance).and_then(|all| all.guarded_by(Some(guard))) {
+        Ok(_) => {
+            ok("guard", format!("sockets from elsewhere are refused to agents from {}", guard.display()))
+        }
+        Err(error) => Check::failed(Area::Layers, "guard", &error),
     }
 }
 

@@ -45,17 +45,21 @@ fn agents(config: &Config) -> Result<Vec<AgentEntry>, AskError> {
 
 /// Every hook of every agent, on the cgroup that has its name now.
 fn gates(config: &Config, agents: &[AgentEntry]) -> Check {
+    let guard = config.gate.guard.as_deref();
+    let all = match Cgroups::find(&config.instance).and_then(|all| all.guarded_by(guard)) {
+        Ok(all) => all,
+        Err(error) => return Check::failed(Area::Running, "gates", &error),
+    };
     let damaged = agents.iter().filter_map(|agent| {
-        let proxy = Cgroups::find(&config.instance).ok()?.of(&agent.agent).proxy;
-        let cgroups = AgentCgroups { agent: agent.cgroup.clone(), proxy };
-        let why = Gate::adopt(&config.instance, &agent.agent, &cgroups).err()?;
+        let cgroups = AgentCgroups { agent: agent.cgroup.clone(), ..all.of(&agent.agent) };
+        let why = Gate::look(&config.instance, &agent.agent, &cgroups).err()?;
         Some(format!("{}: {}", agent.agent, Chain(&why)))
     });
     let damaged: Vec<String> = damaged.collect();
     match damaged.is_empty() {
         true => Check::ok(Area::Running, "gates", format!("{} gates, every hook in its place", agents.len())),
         false => {
-            let remedy = "stop the agent, detach it and attach it again";
+            let remedy = "restart the daemon if gate.guard was changed since; else stop the agent, detach it and attach it again";
             Check::missing(Area::Running, "gates", damaged.join("; "), remedy)
         }
     }

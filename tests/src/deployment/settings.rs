@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
+use shield_agent::capture::Cgroups;
 
 use crate::origin::Origin;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub managed: bool,
     /// PEM of further authorities the daemon takes an upstream's certificate from.
     pub authorities: String,
+    /// Whether agents are guarded, from the cgroup above all of the instance's.
+    pub guarded: bool,
     /// Tells the deployments of one process apart: addresses and ports come from it.
     pub number: u32,
 }
@@ -55,6 +58,7 @@ impl Default for Settings {
             state_size: None,
             managed: false,
             authorities: String::new(),
+            guarded: false,
             number,
         }
     }
@@ -77,6 +81,10 @@ impl Settings {
     /// Writes configuration and policy; gives the configuration's path.
     pub(super) fn write(&self, dir: &Path, origin: &Origin) -> Result<PathBuf> {
         let place = |name: &str| dir.join(name);
+        let guard = match self.guarded {
+            true => format!("gate: {{ guard: \"{}\" }}", Cgroups::find(&self.instance)?.instance().display()),
+            false => String::new(),
+        };
         let text = format!(
             r#"instance: {instance}
 state_dir: {state}
@@ -88,6 +96,7 @@ console: {{ listen: "127.0.0.1:{console}", public_url: "http://localhost:{consol
 upstream: {{ {upstream} extra_roots: ["{roots}"], connect_timeout: 5s }}
 hold: {{ wait: {wait}, expires: 10m }}
 dns: {{ upstream: ["{resolver}:53"] }}
+{guard}
 "#,
             instance = self.instance,
             upstream = self.upstream,

@@ -121,6 +121,7 @@ pub(super) fn is_remarkable(refused: &Refused) -> bool {
         Reason::Egress
         | Reason::ForeignPacket
         | Reason::ForeignListener
+        | Reason::ForeignSocket
         | Reason::RoutingOption
         | Reason::Metadata
         | Reason::NoRecord => true,

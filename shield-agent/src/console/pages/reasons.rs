@@ -82,6 +82,11 @@ pub(super) fn words(reason: Reason) -> Words {
             "A socket option that routes packets past their destination. Ordinary programs do not use it: find out \
              which one does.",
         ),
+        Reason::ForeignSocket => (
+            "A socket from elsewhere",
+            "A process of the agent used a socket that was made outside it: handed over by another program, or opened \
+             before it was gated. Find out who gave it.",
+        ),
         Reason::NoRecord => (
             "No memory for a record",
             "The kernel could not remember where a connection was going, so it was refused. Is this host out of memory?",

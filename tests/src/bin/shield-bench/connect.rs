@@ -1,7 +1,8 @@
 //! What the hooks cost a connection: socket, connect and close to a listener on loopback, with and without a gate.
 //!
 //! First in turns and unmeasured by the kernel, for the ratio; then once more with the kernel's own measure of each
-//! hook, which would slow the first. Load and listeners share one processor.
+//! hook, which would slow the first; and last what the hook of a guard costs somebody who is no agent. Load and listeners
+//! share one processor.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,6 +39,8 @@ pub(super) struct Bench {
     gated: Listening,
     ungated: Listening,
     elsewhere: Netns,
+    guarded: World,
+    beside: Listening,
 }
 
 /// Somebody who accepts and closes until this is dropped.
@@ -56,7 +59,10 @@ impl Bench {
         let elsewhere = Netns::new()?;
         let listener = elsewhere.enter(|| TcpListener::bind("127.0.0.1:0"))?;
         let ungated = Listening::start(listener.join().expect("binding does not panic")?)?;
-        Ok(Self { world, gated, ungated, elsewhere })
+        let guarded = World::guarded(&tool("actor"))?.context("this host cannot have a gate")?;
+        let listener = guarded.agent_netns.enter(|| TcpListener::bind("127.0.0.1:0"))?;
+        let beside = Listening::start(listener.join().expect("binding does not panic")?)?;
+        Ok(Self { world, gated, ungated, elsewhere, guarded, beside })
     }
 
     /// One round.
@@ -86,6 +92,23 @@ impl Bench {
         }
         ensure!(all > 0.0, "no hook ran");
         table.add("  all hooks: µs per connection", GATE, all / 1000.0);
+        self.measure_guard(table)
+    }
+
+    /// What a guard costs a connection of somebody below it who is no agent.
+    fn measure_guard(&self, table: &mut Table) -> Result<()> {
+        let hooks = Hook::pinned_in(self.guarded.gate.links_dir())?;
+        let hook = hooks.iter().find(|hook| hook.name == "guard_connect4").context("there is no guard")?;
+        let address = self.beside.listener.local_addr()?;
+        let command = self.guarded.program(std::env::current_exe()?, self.guarded.above()?, None)?;
+        let _measuring = Measuring::start()?;
+        let before = hook.runs()?;
+        run(command, &address.to_string())?;
+        let after = hook.runs()?;
+        let runs = after.count - before.count;
+        ensure!(runs >= CONNECTIONS as u64, "the guard saw {runs} connections");
+        let time = (after.nanoseconds - before.nanoseconds) as f64;
+        table.add("  guard_connect4, for no agent: ns per run", GATE, time / runs as f64);
         Ok(())
     }
 
@@ -103,7 +126,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        [&mut self.gated, &mut self.ungated].into_iter().for_each(Listening::stop);
+        [&mut self.gated, &mut self.ungated, &mut self.beside].into_iter().for_each(Listening::stop);
     }
 }
 
