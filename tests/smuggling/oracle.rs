@@ -58,9 +58,28 @@ fn is_shown_as(origin: &Origin, received: &Received, shown: &Shown) -> bool {
     {
         return alike;
     }
-    let whole = head.digest(digest(&received.sha256));
-    shown.judged.digest == Some(whole)
-        || (!head.path().starts_with(JUDGED_PATH) && shown.judged.digest == Some(head.digest(None)))
+    let body = digest(&received.sha256);
+    orders(origin, &head).iter().any(|head| {
+        shown.judged.digest == Some(head.digest(body))
+            || (!head.path().starts_with(JUDGED_PATH) && shown.judged.digest == Some(head.digest(None)))
+    })
+}
+
+/// The orders in which the fields may have been sent.
+fn orders(origin: &Origin, head: &RequestHead) -> Vec<RequestHead> {
+    let cookie = head.headers.iter().position(|header| header.name == "cookie");
+    let Some(cookie) = cookie.filter(|_| origin.server.moves_cookies(origin.protocol)) else {
+        return vec![head.clone()];
+    };
+    let mut others = head.clone();
+    let cookie = others.headers.remove(cookie);
+    let places = 0..=others.headers.len();
+    let with_cookie_at = |place| {
+        let mut head = others.clone();
+        head.headers.insert(place, cookie.clone());
+        head
+    };
+    places.map(with_cookie_at).collect()
 }
 
 /// The head of what was received, in the form that is judged.

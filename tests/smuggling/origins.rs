@@ -109,6 +109,11 @@ impl Server {
         matches!(self, Self::Uvicorn | Self::Hypercorn)
     }
 
+    /// Whether it puts the cookie behind all other fields, as Python's h2 does.
+    pub(crate) fn moves_cookies(self, protocol: Protocol) -> bool {
+        (self, protocol) == (Self::Hypercorn, Protocol::H2)
+    }
+
     /// Whether its application gets what came of a body that broke off, as if it were whole.
     pub(crate) fn takes_broken_bodies(self) -> bool {
         matches!(self, Self::Apache | Self::Haproxy)

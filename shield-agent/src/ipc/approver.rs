@@ -246,6 +246,8 @@ pub struct StoredResponse {
     pub headers: Vec<Header>,
     /// Body.
     pub body: Bytes,
+    /// Fields behind the body: gRPC tells there how a call ended.
+    pub trailers: Vec<Header>,
     /// Name the upstream's certificate was verified for.
     pub verified_name: Option<String>,
 }

@@ -222,7 +222,8 @@ pub(crate) fn record(verdict: Verdict, url: &str) -> ExchangeRecord {
 /// An answer of the destination.
 pub(crate) fn answer(body: &'static str) -> StoredResponse {
     let verified_name = Some("crm.acme.internal".to_owned());
-    StoredResponse { status: 200, headers: vec![], body: Bytes::from_static(body.as_bytes()), verified_name }
+    let body = Bytes::from_static(body.as_bytes());
+    StoredResponse { status: 200, headers: vec![], body, trailers: vec![], verified_name }
 }
 
 fn caller() -> Caller {

@@ -14,7 +14,7 @@ use crate::flow::http::canonical::{Header, Scheme};
 use crate::flow::http::spelling::Spelling;
 use crate::flow::services::Services;
 use crate::flow::upstream::Outbound;
-use crate::flow::upstream::answer::{Answer, Collected};
+use crate::flow::upstream::answer::{Answer, Collected, fields_of};
 use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::flow::upstream::error::UpstreamError;
 use crate::flow::upstream::websocket::Opening;
@@ -79,11 +79,9 @@ async fn open_websocket(
             let mut outcome = Outcome::begin(Arc::clone(&services.approver), ExchangeId(order.hold.0));
             outcome.answered(status);
             services.websockets.give(&agent, digest, Opened { stream, outcome });
-            let headers = fields
-                .iter()
-                .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() });
+            let (headers, trailers) = (fields_of(&fields), Vec::new());
             let verified_name = (head.scheme == Scheme::Https).then_some(head.host);
-            Ok(StoredResponse { status, headers: headers.collect(), body: Bytes::new(), verified_name })
+            Ok(StoredResponse { status, headers, body: Bytes::new(), trailers, verified_name })
         }
     }
 }

@@ -5,19 +5,20 @@ use std::task::{Context, Poll, ready};
 
 use ::http::header::{CONNECTION, CONTENT_LENGTH};
 use ::http::request::Parts;
-use ::http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::outcome::Outcome;
+use crate::flow::http::canonical::Header;
 use crate::flow::http::parse::offers_upgrade;
 use crate::flow::upstream::answer::{Answer, AnswerBody};
 use crate::ipc::approver::StoredResponse;
 
 /// See the module.
 pub enum Reply {
-    /// Ours, or an answer that was kept.
-    Ready(Option<Bytes>),
+    /// Ours, or an answer that was kept: what is left of its body and of the fields behind it.
+    Ready(Option<Bytes>, Option<HeaderMap>),
     /// Streams from the destination.
     Passing(Box<Passing>),
 }
@@ -42,7 +43,7 @@ impl Reply {
 
     /// An answer made here.
     pub fn ours(response: Response<Bytes>) -> Response<Self> {
-        response.map(|body| Self::Ready(Some(body).filter(|body| !body.is_empty())))
+        response.map(|body| Self::Ready(Some(body).filter(|body| !body.is_empty()), None))
     }
 
     /// The answer as it is given to this request: to `HEAD` without its body, which HTTP/2 clients would take for an
@@ -52,26 +53,36 @@ impl Reply {
         if request.version < Version::HTTP_2 && offers_upgrade(request) && !switches {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let (&Method::HEAD, Self::Ready(Some(body))) = (&request.method, response.body()) {
+        if let (&Method::HEAD, Self::Ready(Some(body), _)) = (&request.method, response.body()) {
             let length = body.len().into();
             response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
-            *response.body_mut() = Self::Ready(None);
+            *response.body_mut() = Self::Ready(None, None);
         }
         response
     }
 
-    /// An answer that was kept. Fields that cannot be written are left out: they were read from HTTP, so there are none.
+    /// An answer that was kept.
     pub fn stored(stored: StoredResponse) -> Response<Self> {
-        let mut response = Response::new(stored.body);
+        let body = Some(stored.body).filter(|body| !body.is_empty());
+        let trailers = Some(header_map(stored.trailers)).filter(|trailers| !trailers.is_empty());
+        let mut response = Response::new(Self::Ready(body, trailers));
         *response.status_mut() = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        for header in stored.headers {
-            let name = HeaderName::from_bytes(header.name.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&header.value)) {
-                response.headers_mut().append(name, value);
-            }
-        }
-        Self::ours(response)
+        *response.headers_mut() = header_map(stored.headers);
+        response
     }
+}
+
+/// Fields that cannot be written are left out: they were read from HTTP, so there are none.
+fn header_map(fields: Vec<Header>) -> HeaderMap {
+    let field = |field: Header| {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(&field.value).ok()?))
+    };
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields.into_iter().filter_map(field) {
+        headers.append(name, value);
+    }
+    headers
 }
 
 impl Body for Reply {
@@ -83,21 +94,26 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Ready(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Ready(body, trailers) => {
+                let data = body.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| trailers.take().map(Frame::trailers)).map(Ok))
+            }
             Self::Passing(passing) => passing.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Ready(body) => body.is_none(),
+            Self::Ready(body, trailers) => body.is_none() && trailers.is_none(),
             Self::Passing(passing) => passing.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Ready(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            // A length would be written into the head, which had none.
+            Self::Ready(_, Some(_)) => SizeHint::default(),
+            Self::Ready(body, None) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Passing(passing) => passing.body.size_hint(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::http::header::ALT_SVC;
 use ::http::response::Parts;
-use ::http::{HeaderMap, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -63,17 +63,14 @@ impl Answer {
 
     /// Reads the body to its end; gives up on it when it is longer than `limit` bytes or takes longer than `within`.
     pub async fn collect(mut self, limit: usize, within: Duration) -> Result<Collected, UpstreamError> {
-        let (body, why) = match timeout(within, read_body(&mut self.body, limit)).await {
-            Ok(Ok(Some(body))) => (body, None),
-            Ok(Ok(None)) => (Bytes::new(), Some(format!("it is longer than {limit} bytes"))),
+        let ((body, trailers), why) = match timeout(within, read_body(&mut self.body, limit)).await {
+            Ok(Ok(Some(whole))) => (whole, None),
+            Ok(Ok(None)) => (Default::default(), Some(format!("it is longer than {limit} bytes"))),
             Ok(Err(error)) => return Err(UpstreamError::BrokeOff(error)),
-            Err(_elapsed) => (Bytes::new(), Some(format!("it did not end within {within:?}"))),
+            Err(_elapsed) => (Default::default(), Some(format!("it did not end within {within:?}"))),
         };
-        let headers = self.head.headers.iter();
-        let headers = headers
-            .map(|(name, value)| Header { name: name.as_str().into(), value: value.as_bytes().into() });
-        let (status, headers) = (self.head.status.as_u16(), headers.collect());
-        let stored = StoredResponse { status, headers, body, verified_name: self.verified_name };
+        let (status, headers) = (self.head.status.as_u16(), fields_of(&self.head.headers));
+        let stored = StoredResponse { status, headers, body, trailers, verified_name: self.verified_name };
         Ok(match why {
             None => Collected::Whole(stored),
             Some(why) => Collected::HeadOnly(stored, why),
@@ -81,17 +78,29 @@ impl Answer {
     }
 }
 
-/// The whole body, or `None` when it is longer than `limit`.
-async fn read_body(body: &mut AnswerBody, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
-    let mut whole = BytesMut::new();
+/// Fields as they are stored.
+pub fn fields_of(headers: &HeaderMap) -> Vec<Header> {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| Header {
+        name: name.as_str().into(),
+        value: value.as_bytes().into(),
+    };
+    headers.iter().map(field).collect()
+}
+
+/// The whole body and the fields behind it, or `None` when it is longer than `limit`.
+async fn read_body(
+    body: &mut AnswerBody,
+    limit: usize,
+) -> Result<Option<(Bytes, Vec<Header>)>, hyper::Error> {
+    let (mut whole, mut trailers) = (BytesMut::new(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if whole.len() + data.len() > limit {
-            return Ok(None);
+        match frame?.into_data() {
+            Ok(data) if whole.len() + data.len() > limit => return Ok(None),
+            Ok(data) => whole.extend_from_slice(&data),
+            Err(frame) => trailers.extend(frame.trailers_ref().iter().flat_map(|fields| fields_of(fields))),
         }
-        whole.extend_from_slice(&data);
     }
-    Ok(Some(whole.freeze()))
+    Ok(Some((whole.freeze(), trailers)))
 }
 
 /// Takes out what concerned only the connection to the upstream.

@@ -116,7 +116,8 @@ fn order(hold: HoldId, request: &HoldRequest) -> SendOrder {
 
 pub(in crate::flow::tests) fn stored(status: u16, body: &'static str) -> StoredResponse {
     let headers = vec![Header { name: "x-kept".into(), value: b"yes".into() }];
-    StoredResponse { status, headers, body: Bytes::from_static(body.as_bytes()), verified_name: None }
+    let body = Bytes::from_static(body.as_bytes());
+    StoredResponse { status, headers, body, trailers: vec![], verified_name: None }
 }
 
 async fn listen(
