@@ -23,7 +23,7 @@ use crate::store::StoreError;
 const BATCH: usize = 512;
 
 /// How long records wait for others to share a transaction with: nobody waits for those of allowed exchanges.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Callers whose masked form is remembered.
 const CALLERS: usize = 32;

@@ -7,11 +7,10 @@ use sqlx::SqliteConnection;
 use super::chain::{Head, Link};
 use super::entry::{Entry, verdict_name};
 
-/// Rows of one statement; SQLite's limit of parameters allows far more, but nothing gets faster.
-const ROWS: usize = 128;
+/// Rows of one statement, most first. SQLite reads each text once and knows it from then on, if there are few.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
 
-/// The statement for each number of rows: SQLite reads each text once and knows it from then on.
-static STATEMENTS: LazyLock<Vec<String>> = LazyLock::new(|| (0..=ROWS).map(statement).collect());
+static STATEMENTS: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| ROWS.map(statement));
 
 fn statement(rows: usize) -> String {
     let values = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
@@ -25,10 +24,9 @@ pub async fn append(
     entries: Vec<Entry>,
 ) -> Result<Head, sqlx::Error> {
     let mut entries = entries.into_iter();
-    while entries.len() > 0 {
-        let rows = entries.len().min(ROWS);
-        let mut insert = sqlx::query(STATEMENTS[rows].as_str());
-        for entry in entries.by_ref().take(rows) {
+    while let Some(which) = ROWS.iter().position(|&rows| rows <= entries.len()) {
+        let mut insert = sqlx::query(STATEMENTS[which].as_str());
+        for entry in entries.by_ref().take(ROWS[which]) {
             let prev = head.hash;
             let (seq, at) = (head.seq + 1, entry.at.as_microsecond());
             let agent = entry.agent.as_ref().map(|agent| agent.as_str());
