@@ -1,6 +1,6 @@
 //! Connections nobody can look into: refused, unless policy says of exactly this one that it passes.
 //!
-//! What passes is recorded as what it is, goes to its original destination and is copied untouched. It never falls back to
+//! What passes is recorded as what it is, goes to its original destination and is moved untouched. It never falls back to
 //! that: a connection that can be read is read.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::accept::{Flow, reset};
 use super::decrypt::{Limits, Opaque};
 use super::inspect::action::{Action, Effect};
 use super::policy::verdict::{Judgement, Verdict};
-use super::relay::relay;
+use super::relay::relay_unread;
 use super::review::outcome::Outcome;
 use super::review::refuse;
 use super::services::Services;
@@ -108,7 +108,7 @@ async fn pass(
         outcome.failed("the program spoke first after all: nothing was sent".to_owned());
         return Some(stream);
     }
-    relay(stream, &first, destination, outcome, stop).await;
+    relay_unread(stream, &first, destination, outcome, stop).await;
     None
 }
 

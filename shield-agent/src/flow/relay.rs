@@ -3,9 +3,12 @@
 //! Nothing is read before what was read last is written, so neither side can outrun the other; the end of one direction
 //! is passed on and the other goes on. It never looks at what it copies.
 
+mod splice;
+
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::review::outcome::Outcome;
@@ -33,8 +36,35 @@ pub async fn relay(
         pumped.map_err(Broken::of_destination)
     };
     let ended = stop.run_until_cancelled(async { tokio::try_join!(upwards, downwards) }).await;
+    conclude(&mut outcome, ended.map(|both| both.map(drop)));
+}
+
+/// Relays between two TCP connections as [`relay`] does, without the bytes coming into this process.
+pub async fn relay_unread(
+    mut agent: TcpStream,
+    first: &[u8],
+    mut destination: TcpStream,
+    mut outcome: Outcome,
+    stop: &CancellationToken,
+) {
+    let (from_agent, to_agent) = agent.split();
+    let (from_destination, to_destination) = destination.split();
+    let sent = outcome.sent();
+    let upwards = async {
+        let pumped = splice::pump(first, from_agent, to_destination, |bytes| sent.add(bytes)).await;
+        pumped.map_err(Broken::of_agent)
+    };
+    let downwards = async {
+        let pumped = splice::pump(&[], from_destination, to_agent, |bytes| outcome.received(bytes)).await;
+        pumped.map_err(Broken::of_destination)
+    };
+    let ended = stop.run_until_cancelled(async { tokio::try_join!(upwards, downwards) }).await;
+    conclude(&mut outcome, ended.map(|both| both.map(drop)));
+}
+
+fn conclude(outcome: &mut Outcome, ended: Option<Result<(), Broken>>) {
     match ended {
-        Some(Ok(_)) => outcome.whole(),
+        Some(Ok(())) => outcome.whole(),
         Some(Err(broken)) => outcome.failed(broken.to_string()),
         None => outcome.failed("the gate was closed".to_owned()),
     }

@@ -44,6 +44,38 @@ async fn what_a_rule_lets_pass_unread_passes_untouched_and_is_recorded() {
 }
 
 #[tokio::test]
+async fn much_that_passes_both_ways_at_once_arrives_as_it_was_sent() {
+    const MUCH: usize = 3 << 20;
+    let upwards: Vec<u8> = (0..MUCH).map(|at| (at * 7 % 251) as u8).collect();
+    let downwards: Vec<u8> = upwards.iter().rev().copied().collect();
+    let (listener, address, world) = server().await;
+    let mut client = world.connect(address).await;
+    client.write_all(b"\0").await.unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    origin.read_exact(&mut [0]).await.unwrap();
+    let ((mut client_reads, mut client_writes), (mut origin_reads, mut origin_writes)) =
+        (client.split(), origin.split());
+    let says = async |to: &mut tokio::net::tcp::WriteHalf<'_>, what: &[u8]| {
+        to.write_all(what).await.unwrap();
+        to.shutdown().await.unwrap();
+    };
+    let hears = async |from: &mut tokio::net::tcp::ReadHalf<'_>| {
+        let mut heard = Vec::new();
+        from.read_to_end(&mut heard).await.unwrap();
+        heard
+    };
+    let (_, _, told, heard) = tokio::join!(
+        says(&mut client_writes, &upwards),
+        says(&mut origin_writes, &downwards),
+        hears(&mut client_reads),
+        hears(&mut origin_reads)
+    );
+    assert!(heard == upwards && told == downwards, "it arrived otherwise");
+    let outcome = world.approver.outcome().await;
+    assert_eq!((outcome.sent, outcome.received), (MUCH as u64 + 1, MUCH as u64));
+}
+
+#[tokio::test]
 async fn a_server_that_speaks_first_is_heard() {
     let (listener, address, world) = server().await;
     let mut client = world.connect(address).await;
