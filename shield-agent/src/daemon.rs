@@ -29,6 +29,7 @@ pub mod resolvers;
 pub mod roles;
 pub mod signals;
 pub mod socket;
+pub mod strays;
 pub mod trust;
 pub mod upstream_hosts;
 pub mod users;

@@ -12,6 +12,8 @@ pub const GATE_DAMAGED: &str = "gate-damaged";
 pub const GATE_NOT_TAKEN_OVER: &str = "gate-not-taken-over";
 /// A program of others was attached beside our hooks.
 pub const FOREIGN_PROGRAM: &str = "foreign-program";
+/// A process of an agent was moved out of its gate.
+pub const MOVED_OUT: &str = "process-moved-out";
 /// Programs of others judge the agent's calls too.
 pub const ALSO_JUDGED: &str = "also-judged";
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use shield_agent::capture::Gate;
+use shield_agent::capture::cgroup::cgroup2_mount;
 use shield_common::limits::ABI;
 use shield_tests::deployment::{Deployment, Settings, output};
 use shield_tests::foreign::{Act, Calls, Foreign};
@@ -39,6 +40,28 @@ fn an_agent_is_stopped_while_a_program_beside_its_gate_can_overrule_it() -> Resu
         output(&mut bench.deployment.shield(&["thaw", AGENT]))?;
         ensure!(bench.agent.ask("GET", HOST, "/mended")?.status == 200, "a thawed agent is not served");
         ensure!(bench.entry()?["frozen"] == false, "a mended agent is stopped again");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_process_that_root_moves_out_of_its_gate_is_brought_back_and_stopped() -> Result<()> {
+    watched(|bench| {
+        let elsewhere = Elsewhere::make(&bench.instance)?;
+        // Once this is found, somebody has looked who is inside.
+        let cgroup = bench.cgroup()?;
+        let above = cgroup.parent().context("a cgroup has one above it")?;
+        let _foreign = Foreign::attach(above, Calls::Sendmsg4, Act::Nothing)?;
+        wait::until("people to be told", || bench.finding("also-judged").ok()?.map(drop))?;
+        let inside = bench.processes()?;
+        let moved = inside.first().context("an agent has a process")?;
+        fs::write(elsewhere.0.join("cgroup.procs"), moved)?;
+        let remedy = bench.stopped_for("process-moved-out")?;
+        ensure!(remedy.contains("shield thaw resident"), "the remedy is `{remedy}`");
+        ensure!(bench.processes()? == inside, "it was not brought back");
+        output(&mut bench.deployment.shield(&["thaw", AGENT]))?;
+        ensure!(bench.agent.ask("GET", HOST, "/back")?.status == 200, "a thawed agent is not served");
+        ensure!(bench.entry()?["frozen"] == false, "an agent that is whole is stopped again");
         Ok(())
     })
 }
@@ -122,7 +145,35 @@ impl Bench<'_> {
         Ok(self.entry()?["cgroup"].as_str().context("an agent has a cgroup")?.into())
     }
 
+    /// Numbers of the agent's processes.
+    fn processes(&self) -> Result<Vec<String>> {
+        let mut pids: Vec<String> = fs::read_to_string(self.cgroup()?.join("cgroup.procs"))?
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        pids.sort();
+        Ok(pids)
+    }
+
     fn pins(&self) -> PathBuf {
         format!("/sys/fs/bpf/agent-shield/v{ABI}/{}/{AGENT}", self.instance).into()
+    }
+}
+
+/// A cgroup that is nobody's.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn make(instance: &str) -> Result<Self> {
+        let place = cgroup2_mount()?.join(format!("elsewhere-{instance}"));
+        fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        Ok(Self(place))
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // It stays when somebody is left inside, and says so by being there.
+        let _ = fs::remove_dir(&self.0);
     }
 }

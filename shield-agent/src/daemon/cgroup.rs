@@ -1,5 +1,6 @@
 //! Reading and freezing cgroups that are or will be gated.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -100,12 +101,18 @@ pub fn set_frozen(cgroup: &Path, frozen: bool) -> io::Result<()> {
 
 /// Process ids in the cgroup and below it.
 pub fn processes(cgroup: &Path) -> io::Result<Vec<u32>> {
+    Ok(inhabitants(cgroup)?.into_keys().collect())
+}
+
+/// Processes in the cgroup and below it, each with the cgroup it is in.
+pub fn inhabitants(cgroup: &Path) -> io::Result<BTreeMap<u32, PathBuf>> {
     let members = fs::read_to_string(cgroup.join("cgroup.procs"))?;
-    let mut found: Vec<u32> = members.lines().filter_map(|line| line.parse().ok()).collect();
+    let pids = members.lines().filter_map(|line| line.parse().ok());
+    let mut found: BTreeMap<u32, PathBuf> = pids.map(|pid| (pid, cgroup.to_owned())).collect();
     for entry in fs::read_dir(cgroup)?.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             // A cgroup removed meanwhile has no processes.
-            found.extend(processes(&entry.path()).unwrap_or_default());
+            found.extend(inhabitants(&entry.path()).unwrap_or_default());
         }
     }
     Ok(found)

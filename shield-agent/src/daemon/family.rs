@@ -6,13 +6,19 @@ use std::fs;
 /// Marks the kernel's own threads in a process's flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// Fields of `/proc/<pid>/stat` after the name: state, parent, …, flags.
+/// Fields of `/proc/<pid>/stat` after the name: state, parent, …, flags, …, start.
 const PARENT: usize = 1;
 const FLAGS: usize = 6;
+const START: usize = 19;
 
 /// The parent of a process; `None` for the first one and for one that is gone.
 pub fn parent(pid: u32) -> Option<u32> {
     field(pid, PARENT).and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0)
+}
+
+/// When a process was started, in clock ticks since the host was; `None` for one that is gone.
+pub fn started(pid: u32) -> Option<u64> {
+    field(pid, START)
 }
 
 /// A process and those it descends from.

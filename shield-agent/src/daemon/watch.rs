@@ -1,15 +1,18 @@
 //! Watching a gate: what took it apart or came to sit beside it is noticed within a second.
 //!
 //! An agent whose gate lost a hook, or got a program beside ours that can overrule it, is stopped until a person has
-//! mended that: it does not go on by being thawed. Programs that were there before, or are attached above the agent, are
+//! mended that: it does not go on by being thawed. One whose process was moved out is stopped, too, and the process
+//! brought back. Programs that were there before, or are attached above the agent, are
 //! other people's business and only told about: the backstop holds whatever they say.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 
 use super::cgroup;
+use super::strays::{Inhabitants, Stray};
 use crate::capture::{Broken, Foreign, Gate};
-use crate::finding::{ALSO_JUDGED, FOREIGN_PROGRAM, Finding, GATE_DAMAGED, Severity};
+use crate::finding::{ALSO_JUDGED, FOREIGN_PROGRAM, Finding, GATE_DAMAGED, MOVED_OUT, Severity};
 use crate::ipc::gate::AgentKind;
 use crate::names::AgentName;
 
@@ -31,6 +34,7 @@ pub struct Watched {
     before: BTreeSet<Foreign>,
     /// Programs of others that are taken as they are, and that people were told about.
     known: BTreeSet<Foreign>,
+    inhabitants: Inhabitants,
     /// Everything that was raised and still stands.
     standing: Vec<Finding>,
 }
@@ -40,12 +44,15 @@ impl Watched {
     /// look may be in coming.
     pub fn begin(gate: &Gate) -> Self {
         // Who cannot be asked about was not there.
-        Self { before: gate.others().unwrap_or_default(), ..Self::default() }
+        let before = gate.others().unwrap_or_default();
+        Self { before, inhabitants: Inhabitants::of(&gate.cgroups().agent), ..Self::default() }
     }
 
     /// Looks at a gate and stops its agent when it does not hold. Returns what is new.
     pub fn look(&mut self, gate: &Gate, kind: AgentKind) -> Vec<Raised> {
+        let moved = self.bring_back(gate);
         let (damage, others) = self.state_of(gate, kind);
+        let damage = damage.or(moved);
         let mut found: Vec<Finding> = others.into_iter().collect();
         if let Some(damage) = damage.filter(|damage| self.damage.as_ref() != Some(damage)) {
             self.damage = Some(damage.clone());
@@ -61,6 +68,9 @@ impl Watched {
     pub fn may_go_on(&mut self, gate: &Gate, kind: AgentKind) -> Result<(), Finding> {
         if self.damage.is_none() {
             return Ok(());
+        }
+        if let Some(moved) = self.bring_back(gate) {
+            return Err(moved);
         }
         if let (Some(damage), _) = self.state_of(gate, kind) {
             return Err(damage);
@@ -84,6 +94,17 @@ impl Watched {
         }
         self.standing.push(finding.clone());
         Raised { finding, stopped: cgroup::is_frozen(&gate.cgroups().agent) }
+    }
+
+    /// Stops an agent of which a process is outside, and brings that back.
+    fn bring_back(&mut self, gate: &Gate) -> Option<Finding> {
+        let place = &gate.cgroups().agent;
+        let strays = self.inhabitants.look(place);
+        let Stray { pid, found, .. } = strays.first()?;
+        let who = format!("process {pid} was moved out of the gate, to {}", found.display());
+        stop(gate.agent(), place);
+        let outcome = self.inhabitants.bring_back(place, strays);
+        Some(moved_out(gate.agent(), &who, outcome))
     }
 
     /// How the gate does not hold now, and which programs of others nobody was told about yet.
@@ -153,6 +174,20 @@ fn intruded(agent: &AgentName, foreign: &Foreign) -> Finding {
         "see who loaded it with `bpftool prog show id {program}`, detach it, then let the agent go on: shield thaw {agent}"
     );
     Finding::of(agent, FOREIGN_PROGRAM, Severity::Critical, what, remedy)
+}
+
+fn moved_out(agent: &AgentName, who: &str, brought_back: io::Result<usize>) -> Finding {
+    let (what, remedy) = match brought_back {
+        Ok(ended) => (
+            format!("{who}; it was brought back, and {ended} connections it had were ended"),
+            format!("see who moved it, only root can; then let the agent go on: shield thaw {agent}"),
+        ),
+        Err(error) => (
+            format!("{who}, and cannot be brought back: {error}"),
+            format!("end it with `kill -9`, see who moved it; then let the agent go on: shield thaw {agent}"),
+        ),
+    };
+    Finding::of(agent, MOVED_OUT, Severity::Critical, what, remedy)
 }
 
 fn also_judged(agent: &AgentName, others: &[Foreign]) -> Option<Finding> {

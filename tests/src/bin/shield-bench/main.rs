@@ -76,7 +76,7 @@ fn measure(
     round: usize,
     table: &mut Table,
 ) -> Result<()> {
-    if !metric.suits(contestant) {
+    if !metric.suits(contestant, round) {
         return Ok(());
     }
     let measured = metric.run(deployment, contestant, round)?;
