@@ -147,10 +147,8 @@ impl Bench<'_> {
 
     /// Numbers of the agent's processes.
     fn processes(&self) -> Result<Vec<String>> {
-        let mut pids: Vec<String> = fs::read_to_string(self.cgroup()?.join("cgroup.procs"))?
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let mut pids: Vec<String> =
+            fs::read_to_string(self.cgroup()?.join("cgroup.procs"))?.lines().map(str::to_owned).collect();
         pids.sort();
         Ok(pids)
     }
