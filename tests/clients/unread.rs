@@ -158,11 +158,14 @@ impl Site {
         })?;
         let summary = judged["body"]["action"]["summary"].as_str().unwrap_or_default();
         ensure!(summary.contains(to) && summary.contains("uninspectable"), "{judged}");
-        self.record("exchange.finished", |record| {
-            record["subject"] == judged["subject"]
-                && record["body"]["sent"].as_u64() > Some(0)
-                && record["body"]["received"].as_u64() > Some(0)
-        })?;
+        let both_ways =
+            |ended: &Value| ended["sent"].as_u64() > Some(0) && ended["received"].as_u64() > Some(0);
+        // A connection that ended at once has one record.
+        if !both_ways(&judged["body"]["ended"]) {
+            self.record("exchange.finished", |record| {
+                record["subject"] == judged["subject"] && both_ways(&record["body"])
+            })?;
+        }
         Ok(())
     }
 

@@ -52,9 +52,10 @@ fn read(deployment: &Deployment) -> Result<Option<Vec<Shown>>> {
             judged.push((subject, body::<Judged>(&record)?));
         }
     }
-    let ended = judged
-        .into_iter()
-        .map(|(exchange, judged)| Some(Shown { judged, finished: finished.remove(&exchange)? }));
+    let ended = judged.into_iter().map(|(exchange, judged)| {
+        let finished = judged.ended.clone().or_else(|| finished.remove(&exchange))?;
+        Some(Shown { judged, finished })
+    });
     Ok(ended.collect())
 }
 

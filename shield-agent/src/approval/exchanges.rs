@@ -41,15 +41,17 @@ impl Engine {
         Ok(Page { items, next })
     }
 
-    /// How allowed exchanges ended.
+    /// How exchanges ended whose own record does not say.
     async fn add_endings(&self, items: &mut [ExchangeView]) -> Result<(), StoreError> {
+        let open = |item: &&mut ExchangeView| item.verdict == Verdict::Allow && item.sent.is_none();
+        let mut items: Vec<&mut ExchangeView> = items.iter_mut().filter(open).collect();
         if items.is_empty() {
             return Ok(());
         }
         let mut query = QueryBuilder::<Sqlite>::new("SELECT subject, body FROM journal WHERE kind = ");
         query.push_bind(FINISHED).push(" AND subject IN (");
         let mut subjects = query.separated(", ");
-        for item in items.iter() {
+        for item in &items {
             subjects.push_bind(item.exchange.to_string());
         }
         query.push(")");
@@ -60,17 +62,21 @@ impl Engine {
             let finished: Finished = serde_json::from_str(row.get("body")).map_err(damaged)?;
             endings.insert(row.get::<String, _>("subject"), finished);
         }
-        for item in items {
+        for item in &mut items {
             if let Some(finished) = endings.remove(&item.exchange.to_string()) {
-                item.status = finished.status;
-                item.sent = Some(finished.sent);
-                item.received = Some(finished.received);
-                item.took_ms = Some(finished.took_ms);
-                item.error = finished.error;
+                end(item, finished);
             }
         }
         Ok(())
     }
+}
+
+fn end(item: &mut ExchangeView, finished: Finished) {
+    item.status = finished.status;
+    item.sent = Some(finished.sent);
+    item.received = Some(finished.received);
+    item.took_ms = Some(finished.took_ms);
+    item.error = finished.error;
 }
 
 fn read(row: &SqliteRow) -> Result<ExchangeView, StoreError> {
@@ -79,7 +85,7 @@ fn read(row: &SqliteRow) -> Result<ExchangeView, StoreError> {
         Some(action) => action.summary.clone(),
         None => format!("Connect to {}", judged.url),
     };
-    Ok(ExchangeView {
+    let mut view = ExchangeView {
         seq: row.get("seq"),
         at: time(row.get("at"))?,
         exchange: judged.exchange,
@@ -101,5 +107,9 @@ fn read(row: &SqliteRow) -> Result<ExchangeView, StoreError> {
         received: None,
         took_ms: None,
         error: row.get("error"),
-    })
+    };
+    if let Some(ended) = judged.ended {
+        end(&mut view, ended);
+    }
+    Ok(view)
 }

@@ -15,7 +15,7 @@ use crate::flow::policy::verdict::Verdict;
 use crate::ipc::approver::{ExchangeOutcome, ExchangeRecord, FromApprover, NamesRefused};
 use crate::journal::body::{self, Finished, Judged};
 use crate::journal::entry::Entry;
-use crate::names::AgentName;
+use crate::names::{AgentName, ExchangeId};
 use crate::report::Chain;
 use crate::store::StoreError;
 
@@ -94,7 +94,7 @@ impl Engine {
         let now = self.now();
         let seen = count(&batch, now);
         loop {
-            let entries = batch.iter().map(|(_, record)| entry(record, callers, now)).collect();
+            let entries = entries(&batch, callers, now);
             let Err(error) = self.append(entries, seen.clone()).await else { return };
             self.tell_worker(FromApprover::Stopped { reason: Chain(&error).to_string() });
             self.store().writable().await;
@@ -155,23 +155,36 @@ fn count(batch: &[(u64, Record)], now: jiff::Timestamp) -> HashMap<AgentName, Se
     seen
 }
 
-fn entry(record: &Record, callers: &mut MaskedCallers, now: jiff::Timestamp) -> Entry {
-    match record {
+/// The entries of a batch. An exchange that was judged and ended within it has one.
+fn entries(batch: &[(u64, Record)], callers: &mut MaskedCallers, now: jiff::Timestamp) -> Vec<Entry> {
+    let outcome = |record: &Record| match record {
+        Record::Finished(outcome) => Some((outcome.exchange, finished(outcome))),
+        Record::Judged(_) | Record::NamesRefused(_) => None,
+    };
+    let mut ended: HashMap<ExchangeId, Finished> =
+        batch.iter().filter_map(|(_, record)| outcome(record)).collect();
+    let entry = |(_, record): &(u64, Record)| match record {
         Record::Judged(record) => {
-            let entry = Entry::new(now, body::JUDGED, &judged(record, callers)).agent(&record.agent);
-            entry.subject(record.exchange).verdict(record.judgement.verdict)
+            let judged = judged(record, callers, ended.remove(&record.exchange));
+            let entry = Entry::new(now, body::JUDGED, &judged).agent(&record.agent);
+            Some(entry.subject(record.exchange).verdict(record.judgement.verdict))
         }
         Record::Finished(outcome) => {
-            let finished = Finished {
-                status: outcome.status,
-                sent: outcome.sent,
-                received: outcome.received,
-                took_ms: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
-                error: outcome.error.as_deref().map(mask::url),
-            };
-            Entry::new(now, body::FINISHED, &finished).subject(outcome.exchange)
+            let finished = ended.remove(&outcome.exchange)?;
+            Some(Entry::new(now, body::FINISHED, &finished).subject(outcome.exchange))
         }
-        Record::NamesRefused(record) => names_refused(record, now),
+        Record::NamesRefused(record) => Some(names_refused(record, now)),
+    };
+    batch.iter().filter_map(entry).collect()
+}
+
+fn finished(outcome: &ExchangeOutcome) -> Finished {
+    Finished {
+        status: outcome.status,
+        sent: outcome.sent,
+        received: outcome.received,
+        took_ms: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+        error: outcome.error.as_deref().map(mask::url),
     }
 }
 
@@ -193,7 +206,7 @@ fn names_refused(record: &NamesRefused, now: jiff::Timestamp) -> Entry {
     Entry::new(now, kind, &body).agent(agent)
 }
 
-fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers) -> Judged {
+fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers, ended: Option<Finished>) -> Judged {
     // The worker keeps header fields to itself: what is secret here is found by name and shape.
     let secrets = Secrets::default();
     let (method, url) = match &record.request {
@@ -216,5 +229,36 @@ fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers) -> Judged {
         policy: record.judgement.policy,
         digest: record.digest,
         hold: None,
+        ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::world::record;
+    use super::*;
+
+    #[test]
+    fn an_exchange_that_was_judged_and_ended_at_once_has_one_record() {
+        let judged = record(Verdict::Allow, "https://api.acme.internal/");
+        let outcome = |exchange| {
+            let took = Duration::from_millis(7);
+            Record::Finished(ExchangeOutcome {
+                exchange,
+                status: Some(204),
+                sent: 3,
+                received: 5,
+                took,
+                error: None,
+            })
+        };
+        let (here, before) = (judged.exchange, ExchangeId(ulid::Ulid::from_parts(1, 1)));
+        let batch = [(1, outcome(before)), (2, Record::Judged(Box::new(judged))), (3, outcome(here))];
+        let entries = entries(&batch, &mut MaskedCallers::default(), jiff::Timestamp::UNIX_EPOCH);
+        let kinds: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.subject.clone())).collect();
+        let expected = [(body::FINISHED, Some(before.to_string())), (body::JUDGED, Some(here.to_string()))];
+        assert_eq!(kinds, expected);
+        let written: Judged = serde_json::from_str(&entries[1].body).unwrap();
+        assert_eq!(written.ended.map(|ended| (ended.status, ended.received)), Some((Some(204), 5)));
     }
 }

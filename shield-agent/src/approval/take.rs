@@ -169,6 +169,7 @@ impl Engine {
             policy: request.judgement.policy,
             digest: Some(request.digest),
             hold: Some(hold),
+            ended: None,
         };
         Entry::new(self.now(), kind, &body).agent(&request.agent).subject(hold)
     }

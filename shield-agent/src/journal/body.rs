@@ -16,7 +16,7 @@ use crate::names::{Digest, ExchangeId, HoldId, RuleId};
 
 /// An exchange was judged by rule: `exchange.judged`.
 pub const JUDGED: &str = "exchange.judged";
-/// How an allowed exchange ended: `exchange.finished`.
+/// How an allowed exchange ended that had not when its [`JUDGED`] was written: `exchange.finished`.
 pub const FINISHED: &str = "exchange.finished";
 /// Questions about names were refused: `names.refused`.
 pub const NAMES_REFUSED: &str = "names.refused";
@@ -76,9 +76,12 @@ pub struct Judged {
     pub digest: Option<Digest>,
     /// The hold it made or joined.
     pub hold: Option<HoldId>,
+    /// How it ended, if it had when this was written; else [`FINISHED`] tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Finished>,
 }
 
-/// Of [`FINISHED`].
+/// Of [`FINISHED`], and part of [`Judged`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
     /// Status of the answer; `None` when there was none.

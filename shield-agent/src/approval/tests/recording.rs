@@ -59,6 +59,26 @@ async fn exchanges_are_recorded_with_how_they_ended_and_without_secrets() {
 }
 
 #[tokio::test]
+async fn an_exchange_that_ends_after_its_record_was_written_has_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(&dir).await;
+    let judged = record(Verdict::Allow, "https://api.acme.internal/slow");
+    let exchange = judged.exchange;
+    world.say(ToApprover::Judged { seq: 1, record: Box::new(judged) }).await;
+    while !matches!(world.hear_anything().await, FromApprover::Recorded { upto: 1 }) {}
+    let ending = async |world: &World| {
+        let all = world.engine.exchanges(&ExchangeFilter::default()).await.unwrap().items;
+        (all.len(), all[0].status, all[0].received)
+    };
+    assert_eq!(ending(&world).await, (1, None, None));
+    let took = Duration::from_millis(7);
+    let outcome = ExchangeOutcome { exchange, status: Some(204), sent: 3, received: 5, took, error: None };
+    world.say(ToApprover::Finished { seq: 2, outcome }).await;
+    while !matches!(world.hear_anything().await, FromApprover::Recorded { upto: 2 }) {}
+    assert_eq!(ending(&world).await, (1, Some(204), Some(5)));
+}
+
+#[tokio::test]
 async fn while_nothing_can_be_written_nothing_is_acknowledged_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let broken = Arc::new(AtomicBool::new(false));
