@@ -281,7 +281,9 @@ async fn approver(folder: &Path) -> Arc<Approver> {
         max_body: 8 << 20,
         max_pending_per_agent: 100,
     };
-    let setup = Setup { store, hold, policy: rules(10), clock: Clock::real(), to_worker, to_supervisor };
+    let (policy, clock) = (rules(10), Clock::real());
+    let setup =
+        Setup { store, hold, policy, trust: "/run/shield/trust".into(), clock, to_worker, to_supervisor };
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     tokio::spawn(channel::serve(Engine::new(setup), theirs, said));
     Approver::start(ours).0

@@ -4,6 +4,7 @@ mod agents;
 mod attempts;
 pub mod channel;
 mod decide;
+mod distrust;
 pub mod engine;
 pub mod error;
 pub mod event;

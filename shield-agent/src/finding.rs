@@ -1,6 +1,7 @@
 //! What a person should know about the protection of an agent or of the host, and what to do about it.
 //!
-//! A finding is raised once, by whoever noticed it, and says nothing an agent could have written.
+//! A finding is raised once, by whoever noticed it, and says nothing an agent could have written but the path of its
+//! program, escaped.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ pub const GATE_NOT_TAKEN_OVER: &str = "gate-not-taken-over";
 pub const FOREIGN_PROGRAM: &str = "foreign-program";
 /// A process of an agent was moved out of its gate.
 pub const MOVED_OUT: &str = "process-moved-out";
+/// A program of an agent does not trust our certificates.
+pub const NOT_TRUSTED: &str = "not-trusted";
 /// Programs of others judge the agent's calls too.
 pub const ALSO_JUDGED: &str = "also-judged";
 

@@ -57,7 +57,7 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
                 return review::refuse::opaque(&services, &flow, stream, None, &why).await;
             }
             Ok(Opened::Opaque(unread)) => unread,
-            Err(error) => return decrypt::report(&flow, &error),
+            Err(error) => return review::refuse::undecrypted(&services, &flow, &error).await,
         };
         match opaque::serve(&services, &flow, unread, &stop).await {
             Some(speaking) => socket = speaking,

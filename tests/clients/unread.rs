@@ -105,6 +105,13 @@ fn a_client_that_trusts_its_servers_certificate_alone() -> Result<()> {
     let told = site.run("bot", &words)?;
     // CURLE_PEER_FAILED_VERIFICATION: it was shown our certificate.
     ensure!(told.status.code() == Some(60), "told {told:?}");
+    site.expect_refusal("bot", "the program ended the TLS handshake for crm.acme.internal")?;
+    let found = site.record("finding.raised", |record| {
+        record["agent"] == "bot" && record["body"]["id"] == "not-trusted"
+    })?;
+    let (what, remedy) = (found["body"]["what"].to_string(), found["body"]["remedy"].to_string());
+    ensure!(what.contains("curl does not trust") && what.contains("crm.acme.internal"), "found {what}");
+    ensure!(remedy.contains("/trust/bundle.pem") && remedy.contains("tls_name"), "the remedy is {remedy}");
     let other = words.map(|word| word.replace("crm.", "api."));
     ensure!(site.run("db-1", &other)?.status.code() == Some(60), "another name of the same address passed");
     ensure!(arrived() == 1, "it arrived without a rule");

@@ -1,6 +1,6 @@
 //! Agents: which are gated and stopped now, as the supervisor says, and what each did so far, as the journal has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,11 +10,13 @@ use sqlx::Row as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::distrust;
 use super::engine::Engine;
 use super::error::FreezeError;
 use super::event::{Event, EventName};
 use super::listing::{AgentDetail, AgentView};
 use crate::finding::{Finding, Severity};
+use crate::ipc::approver::Distrust;
 use crate::ipc::supervisor::FromApproverRole;
 use crate::journal::body::{self, By};
 use crate::journal::entry::Entry;
@@ -28,6 +30,9 @@ const FREEZE_WITHIN: Duration = Duration::from_secs(5);
 /// Who stopped an agent that no reviewer stopped.
 const COMMAND_LINE: &str = "root (uid 0) on the gate socket";
 
+/// Programs of one agent that are told about; more are no news.
+const DISTRUSTING: usize = 32;
+
 /// What is known of agents and the worker only while this process lives.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
@@ -40,6 +45,8 @@ struct Now {
     gated: HashMap<AgentName, Gated>,
     /// What was found about each agent; `None` is the host.
     findings: HashMap<Option<AgentName>, Vec<Finding>>,
+    /// Programs of agents that are known not to trust us.
+    distrusting: HashMap<AgentName, BTreeSet<String>>,
     asked: HashMap<AgentName, Vec<oneshot::Sender<Result<bool, String>>>>,
 }
 
@@ -104,6 +111,7 @@ impl Engine {
             let mut now = self.inner.agents.lock();
             now.gated.remove(agent);
             now.findings.remove(&Some(agent.clone()));
+            now.distrusting.remove(agent);
         }
         self.announce(EventName::AgentDetached, None, agent);
         self.close_refusals(agent).await?;
@@ -152,6 +160,18 @@ impl Engine {
             Some(agent) => self.record(entry.agent(agent)).await,
             None => self.record(entry).await,
         }
+    }
+
+    /// A program of an agent does not trust our certificates: told once for each program.
+    pub(super) async fn distrusted(&self, distrust: &Distrust) -> Result<(), StoreError> {
+        {
+            let mut now = self.inner.agents.lock();
+            let programs = now.distrusting.entry(distrust.agent.clone()).or_default();
+            if programs.len() >= DISTRUSTING || !programs.insert(distrust.program.clone()) {
+                return Ok(());
+            }
+        }
+        self.found(distrust::finding(distrust, &self.inner.trust), false).await
     }
 
     /// What was found about the host itself.

@@ -3,6 +3,7 @@
 //! It never decides by itself, and nothing it shows contains a secret, but [`Engine::body`]. What it does is told in the
 //! files beside this one, in the order of a hold's life: take, decide, send; agents and lookup beside them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub hold: HoldConfig,
     /// The policy in force.
     pub policy: Policy,
+    /// Directory of the trust files.
+    pub trust: PathBuf,
     /// Tells the time.
     pub clock: Clock,
     /// What the worker is told.
@@ -63,6 +66,7 @@ pub(super) struct Inner {
     pub(super) waiting: Waiting,
     pub(super) agents: Agents,
     pub(super) attempts: Attempts,
+    pub(super) trust: PathBuf,
     policy_trouble: Mutex<Option<String>>,
     clock: Clock,
     events: broadcast::Sender<Event>,
@@ -86,7 +90,7 @@ impl std::fmt::Debug for Clock {
 impl Engine {
     /// On an open store.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, hold, policy, clock, to_worker, to_supervisor } = setup;
+        let Setup { store, hold, policy, trust, clock, to_worker, to_supervisor } = setup;
         let (events, _) = broadcast::channel(EVENTS);
         let inner = Inner {
             store,
@@ -95,6 +99,7 @@ impl Engine {
             waiting: Waiting::default(),
             agents: Agents::default(),
             attempts: Attempts::default(),
+            trust,
             policy_trouble: Mutex::default(),
             clock,
             events,

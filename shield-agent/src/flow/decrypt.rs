@@ -12,6 +12,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::{StartHandshake, TlsStream};
@@ -110,6 +111,25 @@ pub enum DecryptError {
     /// The handshake took too long.
     #[error("the TLS handshake took longer than {0:?}")]
     TooSlow(Duration),
+}
+
+impl DecryptError {
+    /// The name and TLS's word for it, when the program ended the handshake because of our certificate.
+    pub fn distrust(&self) -> Option<(&str, AlertDescription)> {
+        use AlertDescription as Alert;
+        let Self::Handshake { name, source } = self else { return None };
+        let inner = source.get_ref()?.downcast_ref::<rustls::Error>()?;
+        let rustls::Error::AlertReceived(alert) = inner else { return None };
+        let about_certificates = [
+            Alert::BadCertificate,
+            Alert::UnsupportedCertificate,
+            Alert::CertificateRevoked,
+            Alert::CertificateExpired,
+            Alert::CertificateUnknown,
+            Alert::UnknownCA,
+        ];
+        about_certificates.contains(alert).then_some((name, *alert))
+    }
 }
 
 /// Finds out what a flow to `original` speaks and takes TLS off it, unless it is for a name that is `kept` shut. A client

@@ -73,6 +73,8 @@ pub enum ToApprover {
         /// Which.
         hold: HoldId,
     },
+    /// A program refused our certificate.
+    Distrusted(Box<Distrust>),
     /// Questions about names were refused. Counts in the same sequence as `Judged`.
     NamesRefused {
         /// Number of the record.
@@ -80,6 +82,19 @@ pub enum ToApprover {
         /// The questions.
         record: Box<NamesRefused>,
     },
+}
+
+/// A program that would not speak TLS with us because of our certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distrust {
+    /// Whose.
+    pub agent: AgentName,
+    /// Path of the program; empty where it could not be told.
+    pub program: String,
+    /// Name the certificate was for.
+    pub name: String,
+    /// What it said: TLS's word for it.
+    pub alert: String,
 }
 
 /// What the approver can say.

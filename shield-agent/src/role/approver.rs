@@ -21,6 +21,7 @@ use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::supervisor::{ApproverConfig, Duty, FromApproverRole, ToApproverRole};
 use crate::ipc::worker::PolicyText;
+use crate::launch::TRUST_DIRECTORY;
 use crate::report::Chain;
 use crate::store::{Place, Store, StoreError};
 
@@ -69,7 +70,9 @@ async fn open(
     let store = Store::open(place).await.map_err(RoleEnd::work)?;
     let policy = Policy::compile(&config.policy.files).map_err(RoleEnd::work)?;
     let hold = config.config.hold.clone();
-    let engine = Engine::new(Setup { store, hold, policy, clock: Clock::real(), to_worker, to_supervisor });
+    let trust = config.config.run_dir.join(TRUST_DIRECTORY);
+    let engine =
+        Engine::new(Setup { store, hold, policy, trust, clock: Clock::real(), to_worker, to_supervisor });
     engine.recover().await.map_err(RoleEnd::work)?;
     engine.record_policy(&config.policy).await.map_err(RoleEnd::work)?;
     Ok(engine)

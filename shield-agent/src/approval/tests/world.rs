@@ -63,6 +63,7 @@ impl World {
         let engine = Engine::new(Setup {
             store,
             hold: hold_config(),
+            trust: "/run/shield/trust".into(),
             policy: policy(POLICY),
             clock: Clock(Arc::new(read)),
             to_worker,

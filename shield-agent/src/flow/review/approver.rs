@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 
 use super::recorder::{Recorder, Unrecorded};
 use crate::ipc::approver::{
-    FromApprover, HoldRequest, OwnHold, SendFailure, SendOrder, StoredResponse, ToApprover,
+    Distrust, FromApprover, HoldRequest, OwnHold, SendFailure, SendOrder, StoredResponse, ToApprover,
 };
 use crate::ipc::frame::{self, FrameError, MAX_FRAME};
 use crate::names::{AgentName, HoldId};
@@ -69,6 +69,12 @@ impl Approver {
     pub fn sent(&self, hold: HoldId, result: Result<StoredResponse, SendFailure>) {
         // When the approver is gone it finds the intent without an outcome in its store.
         let _ = self.outbox.send(ToApprover::Sent { hold, result });
+    }
+
+    /// Reports a program that refused our certificate.
+    pub fn distrusted(&self, distrust: Distrust) {
+        // Told for people: when the approver is gone there is nobody to tell.
+        let _ = self.outbox.send(ToApprover::Distrusted(Box::new(distrust)));
     }
 
     fn ask(self: &Arc<Self>, waits: bool, message: impl FnOnce(u64) -> ToApprover) -> Ask {

@@ -15,7 +15,7 @@ use super::reply::Reply;
 use super::via::Via;
 use super::websocket::Opened;
 use crate::flow::accept::{self, Flow};
-use crate::flow::decrypt::Opaque;
+use crate::flow::decrypt::{self, DecryptError, Opaque};
 use crate::flow::http::guard::Refused;
 use crate::flow::http::serve::{Left, last_words};
 use crate::flow::http::unclear::Unclear;
@@ -23,7 +23,7 @@ use crate::flow::opaque as unreadable;
 use crate::flow::policy::verdict::{HoldTerms, Judgement, Verdict};
 use crate::flow::relay::relay;
 use crate::flow::services::Services;
-use crate::ipc::approver::ExchangeRecord;
+use crate::ipc::approver::{Distrust, ExchangeRecord};
 use crate::names::{Digest, ExchangeId};
 
 /// A stream that came to us, plain or as TLS that was opened here.
@@ -106,6 +106,24 @@ pub async fn opaque(
     }
     judgement.verdict = Verdict::Deny;
     record(services, flow, judgement).await;
+}
+
+/// A connection that did not get as far as a request: logged, and when the program does not trust us, recorded and told.
+pub async fn undecrypted(services: &Services, flow: &Flow, error: &DecryptError) {
+    decrypt::report(flow, error);
+    let Some((name, alert)) = error.distrust() else { return };
+    let alert = format!("{alert:?}");
+    let why = format!(
+        "the program ended the TLS handshake for {name}: it does not trust our certificate ({alert})"
+    );
+    note(services, flow, &why).await;
+    let program = flow.caller.exe.clone();
+    services.approver.distrusted(Distrust {
+        agent: flow.agent.clone(),
+        program,
+        name: name.to_owned(),
+        alert,
+    });
 }
 
 async fn note(services: &Services, flow: &Flow, why: &str) {
