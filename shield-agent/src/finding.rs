@@ -1,7 +1,7 @@
 //! What a person should know about the protection of an agent or of the host, and what to do about it.
 //!
 //! A finding is raised once, by whoever noticed it, and says nothing an agent could have written but the path of its
-//! program, escaped.
+//! program and the name it asked for, escaped.
 
 use serde::{Deserialize, Serialize};
 

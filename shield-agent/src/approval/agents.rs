@@ -145,15 +145,20 @@ impl Engine {
 
     /// The supervisor found something; `stopped` says whether it stopped the agent's processes.
     pub async fn found(&self, finding: Finding, stopped: bool) -> Result<(), StoreError> {
-        let Finding { agent, id, severity, what, remedy } = finding.clone();
         {
             let mut now = self.inner.agents.lock();
-            if let Some(gated) = agent.as_ref().and_then(|agent| now.gated.get_mut(agent)) {
+            if let Some(gated) = finding.agent.as_ref().and_then(|agent| now.gated.get_mut(agent)) {
                 gated.frozen |= stopped;
             }
-            now.findings.entry(agent.clone()).or_default().push(finding);
+            now.findings.entry(finding.agent.clone()).or_default().push(finding.clone());
         }
-        self.announce_to_all(Event { name: EventName::FindingRaised, hold: None, agent: agent.clone() });
+        let agent = finding.agent.clone();
+        self.announce_to_all(Event { name: EventName::FindingRaised, hold: None, agent });
+        self.record_finding(finding, stopped).await
+    }
+
+    async fn record_finding(&self, finding: Finding, stopped: bool) -> Result<(), StoreError> {
+        let Finding { agent, id, severity, what, remedy } = finding;
         let body = body::Found { id, severity, what, remedy, stopped };
         let entry = Entry::new(self.now(), body::FOUND, &body);
         match &agent {
@@ -162,16 +167,22 @@ impl Engine {
         }
     }
 
-    /// A program of an agent does not trust our certificates: told once for each program.
+    /// A program of an agent does not trust our certificates: told once for each program, and of an agent that is gone
+    /// already only written down.
     pub(super) async fn distrusted(&self, distrust: &Distrust) -> Result<(), StoreError> {
-        {
+        let is_gated = {
             let mut now = self.inner.agents.lock();
-            let programs = now.distrusting.entry(distrust.agent.clone()).or_default();
-            if programs.len() >= DISTRUSTING || !programs.insert(distrust.program.clone()) {
-                return Ok(());
+            let is_gated = now.gated.contains_key(&distrust.agent);
+            if is_gated {
+                let programs = now.distrusting.entry(distrust.agent.clone()).or_default();
+                if programs.len() >= DISTRUSTING || !programs.insert(distrust.program.clone()) {
+                    return Ok(());
+                }
             }
-        }
-        self.found(distrust::finding(distrust, &self.inner.trust), false).await
+            is_gated
+        };
+        let finding = distrust::finding(distrust, &self.inner.trust);
+        if is_gated { self.found(finding, false).await } else { self.record_finding(finding, false).await }
     }
 
     /// What was found about the host itself.

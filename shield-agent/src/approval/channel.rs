@@ -51,11 +51,6 @@ pub async fn serve(engine: Engine, channel: impl AsyncRead + AsyncWrite + Send +
                 let _ = to_records.send((seq, Record::NamesRefused(record))).await;
             }
             ToApprover::StoppedWaiting { ask } => engine.inner.waiting.stopped(ask),
-            ToApprover::Distrusted(distrust) => {
-                if let Err(error) = engine.distrusted(&distrust).await {
-                    tracing::error!("a finding could not be recorded: {}", Chain(&error));
-                }
-            }
             question => {
                 // In the order of their arrival, so that it is known before anybody can stop waiting.
                 if let ToApprover::Hold { ask, .. } = &question {
@@ -99,11 +94,15 @@ impl Engine {
                 });
                 self.tell_worker(FromApprover::Statuses { ask, holds });
             }
+            ToApprover::Distrusted(distrust) => {
+                if let Err(error) = self.distrusted(&distrust).await {
+                    tracing::error!("a finding could not be recorded: {}", Chain(&error));
+                }
+            }
             // Taken before.
             ToApprover::Judged { .. }
             | ToApprover::Finished { .. }
             | ToApprover::NamesRefused { .. }
-            | ToApprover::Distrusted(_)
             | ToApprover::StoppedWaiting { .. } => {}
         }
     }

@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
+use rustls::AlertDescription;
+
 use crate::finding::{Finding, NOT_TRUSTED, Severity};
 use crate::ipc::approver::Distrust;
 
 /// What is found when a program refuses our certificate; `trust` is the directory of the files that make programs trust it.
 pub(super) fn finding(distrust: &Distrust, trust: &Path) -> Finding {
     let Distrust { agent, program, name, alert } = distrust;
+    let (name, alert) = (name.escape_debug(), AlertDescription::from(*alert));
     let shown = if program.is_empty() { "a program".to_owned() } else { program.escape_debug().to_string() };
     let what = format!(
-        "{shown} does not trust the gate's certificates, so it reaches nobody: asked for {name}, it said {alert}"
+        "{shown} does not trust the gate's certificates, so it reaches nobody: asked for {name}, it said {alert:?}"
     );
     let remedy = format!(
         "{}; if it knows its server's certificate by heart, only a rule with `connection` and `tls_name: {name}` lets it \
@@ -73,11 +76,12 @@ mod tests {
     fn the_path_of_a_program_cannot_pretend() {
         let distrust = Distrust {
             agent: "bot".parse().unwrap(),
-            program: "/tmp/x\n\u{1b}[2Jall is well".to_owned(),
+            program: "/opt/x\n\u{1b}[2Jall is well".to_owned(),
             name: "api.acme.internal".to_owned(),
-            alert: "UnknownCA".to_owned(),
+            alert: 48,
         };
         let what = finding(&distrust, Path::new("/run/shield/trust")).what;
-        assert!(what.starts_with(r"/tmp/x\n\u{1b}[2Jall is well does not trust"), "{what}");
+        assert!(what.ends_with("it said UnknownCA"), "{what}");
+        assert!(what.starts_with(r"/opt/x\n\u{1b}[2Jall is well does not trust"), "{what}");
     }
 }

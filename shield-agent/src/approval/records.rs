@@ -1,6 +1,7 @@
 //! Records of exchanges on their way into the journal: as many as wait share one transaction, and none is lost.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -61,12 +62,7 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
                 if received == 0 {
                     return;
                 }
-                if !batch.iter().any(|(_, record)| record.is_awaited()) {
-                    sleep(GATHER).await;
-                    while batch.len() < BATCH && let Ok(record) = records.try_recv() {
-                        batch.push(record);
-                    }
-                }
+                gather(&mut records, &mut batch).await;
                 upto = batch.last().map_or(upto, |(seq, _)| *seq);
                 engine.keep_batch(std::mem::take(&mut batch), &mut callers).await;
                 engine.tell_worker(FromApprover::Recorded { upto });
@@ -84,6 +80,18 @@ pub async fn keep(engine: Engine, mut records: mpsc::Receiver<(u64, Record)>) {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Waits for more records to share a transaction with, but not once an agent waits for one of them.
+async fn gather(records: &mut mpsc::Receiver<(u64, Record)>, batch: &mut Vec<(u64, Record)>) {
+    let mut enough = pin!(sleep(GATHER));
+    while batch.len() < BATCH && !batch.iter().any(|(_, record)| record.is_awaited()) {
+        let room = BATCH - batch.len();
+        tokio::select! {
+            received = records.recv_many(batch, room) => if received == 0 { return },
+            () = &mut enough => return,
         }
     }
 }
@@ -237,6 +245,20 @@ fn judged(record: &ExchangeRecord, callers: &mut MaskedCallers, ended: Option<Fi
 mod tests {
     use super::super::tests::world::record;
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_an_agent_waits_for_is_not_kept_waiting_for_others() {
+        let judged = |verdict| Record::Judged(Box::new(record(verdict, "https://api.acme.internal/")));
+        let (say, mut records) = mpsc::channel(4);
+        let begun = tokio::time::Instant::now();
+        let mut batch = vec![(1, judged(Verdict::Allow))];
+        say.send((2, judged(Verdict::Deny))).await.unwrap();
+        gather(&mut records, &mut batch).await;
+        assert_eq!((batch.len(), begun.elapsed()), (2, Duration::ZERO));
+        batch.truncate(1);
+        gather(&mut records, &mut batch).await;
+        assert_eq!((batch.len(), begun.elapsed()), (1, GATHER));
+    }
 
     #[test]
     fn an_exchange_that_was_judged_and_ended_at_once_has_one_record() {

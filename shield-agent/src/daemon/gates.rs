@@ -194,7 +194,9 @@ impl Gates {
 
     /// Looks whether every gate still holds, and stops the agents of those that do not. Returns what is new.
     pub fn watch(&mut self) -> Vec<Raised> {
-        self.gated.values_mut().flat_map(|gated| gated.watched.look(&gated.gate, gated.record.kind)).collect()
+        let places = self.places();
+        let look = |gated: &mut Gated| gated.watched.look(&gated.gate, &places, gated.record.kind);
+        self.gated.values_mut().flat_map(look).collect()
     }
 
     /// Stops or continues an agent's processes. One whose gate does not hold is not continued.
@@ -204,10 +206,12 @@ impl Gates {
             what: why.what.clone(),
             remedy: why.remedy.clone(),
         };
+        let places = self.places();
         let place = match (self.gated.get_mut(agent), self.shut.get(agent)) {
             (Some(gated), _) => {
                 if !frozen {
-                    gated.watched.may_go_on(&gated.gate, gated.record.kind).map_err(|why| stays(&why))?;
+                    let goes_on = gated.watched.may_go_on(&gated.gate, &places, gated.record.kind);
+                    goes_on.map_err(|why| stays(&why))?;
                 }
                 &gated.gate.cgroups().agent
             }
@@ -221,6 +225,12 @@ impl Gates {
     /// Every gate that is served.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Gate, AgentKind)> {
         self.gated.values().map(|gated| (&gated.gate, gated.record.kind))
+    }
+
+    /// The cgroup of every gate.
+    fn places(&self) -> Vec<PathBuf> {
+        let served = self.gated.values().map(|gated| &gated.record.cgroup);
+        served.chain(self.shut.values().map(|shut| &shut.record.cgroup)).cloned().collect()
     }
 
     /// Names of all agents.

@@ -2,6 +2,7 @@
 //!
 //! Remembered is who was inside at the last look. Whoever comes and leaves between two looks is not, nor is a process that
 //! was started outside by one that ended before the next; and what a stray does until it is found goes where it wants.
+//! Whoever was moved into another agent's gate is that agent's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,18 +38,18 @@ impl Inhabitants {
     /// Those inside when the gate was made or taken over.
     pub fn of(gate: &Path) -> Self {
         let mut inhabitants = Self::default();
-        inhabitants.look(gate);
+        inhabitants.look(gate, &[]);
         inhabitants
     }
 
-    /// Who of those that were inside at the last look is outside now, with what they started there.
-    pub fn look(&mut self, gate: &Path) -> Vec<Stray> {
+    /// Who of those that were inside at the last look is outside of every gate now, with what they started there.
+    pub fn look(&mut self, gate: &Path, gates: &[PathBuf]) -> Vec<Stray> {
         let inside = cgroup::inhabitants(gate).unwrap_or_default();
         let mut strays: Vec<Stray> = Vec::new();
         self.0.retain(|pid, inhabitant| {
             if !inside.contains_key(pid) && family::started(*pid) == Some(inhabitant.started) {
                 // One that ended and waits for its parent is where it died.
-                strays.extend(outside(gate, *pid, &inhabitant.place));
+                strays.extend(outside(gate, gates, *pid, &inhabitant.place));
             }
             inside.contains_key(pid)
         });
@@ -79,14 +80,15 @@ impl Inhabitants {
     }
 }
 
-/// A process and what is below it, as far as they are outside.
-fn outside(gate: &Path, pid: u32, place: &Path) -> Vec<Stray> {
+/// A process and what is below it, as far as they are outside of every gate.
+fn outside(gate: &Path, gates: &[PathBuf], pid: u32, place: &Path) -> Vec<Stray> {
     if cgroup::contains(gate, pid) {
         return Vec::new();
     }
     let at = |pid| Some((pid, cgroup::of_process(pid)?));
     let family = family::of(pid).into_iter().filter_map(at);
-    let family = family.filter(|(_, found)| !found.starts_with(gate));
+    let is_gated = |found: &Path| found.starts_with(gate) || gates.iter().any(|gate| found.starts_with(gate));
+    let family = family.filter(|(_, found)| !is_gated(found));
     family.map(|(pid, found)| Stray { pid, found, place: place.to_owned() }).collect()
 }
 
@@ -95,5 +97,21 @@ fn put(pid: u32, place: &Path) -> io::Result<()> {
         // It has ended.
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => Ok(()),
         moved => moved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_another_agents_gate_is_no_stray() {
+        let ourselves = std::process::id();
+        let here = cgroup::of_process(ourselves).unwrap();
+        let gate = here.join("a-gate-we-left");
+        let strays = outside(&gate, &[], ourselves, &gate);
+        assert!(strays.iter().any(|stray| stray.pid == ourselves && stray.found == here), "{strays:?}");
+        let strays = outside(&gate, std::slice::from_ref(&here), ourselves, &gate);
+        assert!(strays.is_empty(), "{strays:?}");
     }
 }

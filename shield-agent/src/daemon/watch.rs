@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::cgroup;
 use super::strays::{Inhabitants, Stray};
@@ -48,9 +48,9 @@ impl Watched {
         Self { before, inhabitants: Inhabitants::of(&gate.cgroups().agent), ..Self::default() }
     }
 
-    /// Looks at a gate and stops its agent when it does not hold. Returns what is new.
-    pub fn look(&mut self, gate: &Gate, kind: AgentKind) -> Vec<Raised> {
-        let moved = self.bring_back(gate);
+    /// Looks at a gate, one of `gates`, and stops its agent when it does not hold. Returns what is new.
+    pub fn look(&mut self, gate: &Gate, gates: &[PathBuf], kind: AgentKind) -> Vec<Raised> {
+        let moved = self.bring_back(gate, gates);
         let (damage, others) = self.state_of(gate, kind);
         let damage = damage.or(moved);
         let mut found: Vec<Finding> = others.into_iter().collect();
@@ -65,11 +65,11 @@ impl Watched {
     }
 
     /// Whether the agent may go on; if not, what is still wrong.
-    pub fn may_go_on(&mut self, gate: &Gate, kind: AgentKind) -> Result<(), Finding> {
+    pub fn may_go_on(&mut self, gate: &Gate, gates: &[PathBuf], kind: AgentKind) -> Result<(), Finding> {
         if self.damage.is_none() {
             return Ok(());
         }
-        if let Some(moved) = self.bring_back(gate) {
+        if let Some(moved) = self.bring_back(gate, gates) {
             return Err(moved);
         }
         if let (Some(damage), _) = self.state_of(gate, kind) {
@@ -97,9 +97,9 @@ impl Watched {
     }
 
     /// Stops an agent of which a process is outside, and brings that back.
-    fn bring_back(&mut self, gate: &Gate) -> Option<Finding> {
+    fn bring_back(&mut self, gate: &Gate, gates: &[PathBuf]) -> Option<Finding> {
         let place = &gate.cgroups().agent;
-        let strays = self.inhabitants.look(place);
+        let strays = self.inhabitants.look(place, gates);
         let Stray { pid, found, .. } = strays.first()?;
         let who = format!("process {pid} was moved out of the gate, to {}", found.display());
         stop(gate.agent(), place);

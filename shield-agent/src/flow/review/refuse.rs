@@ -112,17 +112,15 @@ pub async fn opaque(
 pub async fn undecrypted(services: &Services, flow: &Flow, error: &DecryptError) {
     decrypt::report(flow, error);
     let Some((name, alert)) = error.distrust() else { return };
-    let alert = format!("{alert:?}");
     let why = format!(
-        "the program ended the TLS handshake for {name}: it does not trust our certificate ({alert})"
+        "the program ended the TLS handshake for {name}: it does not trust our certificate ({alert:?})"
     );
     note(services, flow, &why).await;
-    let program = flow.caller.exe.clone();
     services.approver.distrusted(Distrust {
         agent: flow.agent.clone(),
-        program,
+        program: flow.caller.exe.clone(),
         name: name.to_owned(),
-        alert,
+        alert: alert.into(),
     });
 }
 

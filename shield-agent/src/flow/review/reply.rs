@@ -53,9 +53,10 @@ impl Reply {
         if request.version < Version::HTTP_2 && offers_upgrade(request) && !switches {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let (&Method::HEAD, Self::Ready(Some(body), _)) = (&request.method, response.body()) {
-            let length = body.len().into();
-            response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
+        if let (&Method::HEAD, Self::Ready(body, _)) = (&request.method, response.body()) {
+            if let Some(length) = body.as_ref().map(|body| body.len().into()) {
+                response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
+            }
             *response.body_mut() = Self::Ready(None, None);
         }
         response
