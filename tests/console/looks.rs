@@ -85,7 +85,8 @@ impl<'a> Gallery<'a> {
         shield_tests::wait::until("the agent to be known", || {
             (tab.open(&format!("{}{address}", self.console)).ok()? == 200).then_some(())
         })?;
-        tab.see("#agent .reasons", "UDP other than names")
+        tab.see("#agent .reasons", "UDP other than names")?;
+        tab.see("#agent .note", "does not trust the gate's certificates")
     }
 
     /// The page a link opens.

@@ -13,7 +13,7 @@ use crate::reviewer::{Scene, play};
 
 /// Tries ways out that ordinary programs try and ways they do not, then lives until it is let go.
 pub(crate) const PROBE: &str = r#"
-import socket, sys
+import socket, ssl, sys
 def outcome(act):
     try: act()
     except OSError as error: return error.strerror
@@ -22,6 +22,9 @@ outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262))
 for attempt in range(3):
     said = outcome(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("203.0.113.9", 443)))
     assert said == "Connection refused", said
+trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+try: trusting_nobody.wrap_socket(socket.create_connection((sys.argv[1], 443)), server_hostname="crm.acme.internal")
+except ssl.SSLCertVerificationError: pass
 sys.stdin.read()
 "#;
 
@@ -33,7 +36,8 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn start(scene: &Scene, agent: &str) -> Result<Self> {
-        let mut command = scene.deployment.agent(agent, &[python(), "-c", PROBE]);
+        let origin = scene.deployment.origin.address.to_string();
+        let mut command = scene.deployment.agent(agent, &[python(), "-c", PROBE, &origin]);
         let mut child = command.stdin(Stdio::piped()).spawn().context("cannot start shield")?;
         let stdin = child.stdin.take();
         Ok(Self { child, stdin })
@@ -71,6 +75,7 @@ fn a_refused_attempt_of_a_real_program_is_listed_and_on_its_agents_page() -> Res
         tab.click("role=link[name='prober']")?;
         tab.see("#agent h1", "prober")?;
         tab.see("#agent .reasons", "UDP other than names")?;
+        tab.see("#agent .note", "does not trust the gate's certificates")?;
         tab.see(".tries li:has-text('203.0.113.9:443')", "python3")?;
         tab.see(".tries li:has-text('stream socket, MPTCP')", "neither TCP nor UDP")?;
         tab.expect_no_complaint()?;

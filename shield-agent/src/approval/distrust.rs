@@ -12,9 +12,8 @@ pub(super) fn finding(distrust: &Distrust, trust: &Path) -> Finding {
     let Distrust { agent, program, name, alert } = distrust;
     let (name, alert) = (name.escape_debug(), AlertDescription::from(*alert));
     let shown = if program.is_empty() { "a program".to_owned() } else { program.escape_debug().to_string() };
-    let what = format!(
-        "{shown} does not trust the gate's certificates, so it reaches nobody: asked for {name}, it said {alert:?}"
-    );
+    let what =
+        format!("{shown} does not trust the gate's certificates: shown one for {name}, it said {alert:?}");
     let remedy = format!(
         "{}; if it knows its server's certificate by heart, only a rule with `connection` and `tls_name: {name}` lets it \
          pass, unread",

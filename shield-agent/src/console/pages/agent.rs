@@ -14,6 +14,7 @@ use crate::approval::visible;
 use crate::console::app::App;
 use crate::console::auth::Visitor;
 use crate::console::problem::{Problem, for_people};
+use crate::finding::Severity;
 use crate::ipc::attempt::Attempt;
 use crate::names::AgentName;
 
