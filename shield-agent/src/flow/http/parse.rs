@@ -6,7 +6,7 @@ use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::canonical::{Header, RequestHead, Scheme};
-use super::head::{imitates_framing, is_offer, is_token_char};
+use super::head::{MAX_FIELDS, imitates_framing, is_offer, is_token_char};
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
@@ -67,6 +67,11 @@ fn check_meaning(parts: &Parts) -> Result<(), Unclear> {
     }
     if parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(Unclear::Ambiguous("Content-Length is given more than once"));
+    }
+    // HTTP/2 cuts cookies into pieces: they are one field again when they are sent.
+    let cookies = parts.headers.get_all(header::COOKIE).iter().count();
+    if parts.headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
+        return Err(Unclear::TooMany(MAX_FIELDS));
     }
     if parts.headers.keys().any(|name| imitates_framing(name.as_str().as_bytes())) {
         return Err(Unclear::Ambiguous("a field name imitates a framing field"));

@@ -134,6 +134,15 @@ impl OurAnswer {
         Self::failure(StatusCode::BAD_REQUEST, "bad-request", Again::Never, sentence)
     }
 
+    /// The body broke off while it streamed, or ended in what cannot be passed on.
+    pub fn unfinished(why: &str) -> Self {
+        let sentence = format!(
+            "agent.shield let this request pass and began to send it, but {why}. Its end was never sent; whether its \
+             destination acted on the beginning is not known."
+        );
+        Self::failure(StatusCode::BAD_REQUEST, "bad-request", Again::Never, sentence)
+    }
+
     /// The body is too long to hold.
     pub fn too_large(limit: u64) -> Self {
         let sentence = format!(

@@ -60,10 +60,15 @@ impl Exchange<'_> {
         if head.opens_websocket() {
             return websocket::forward(via, permit, &head, outcome).await;
         }
-        let outbound = Outbound { head, body_digest, body: body.outgoing(outcome.sent()), spelling };
-        match services.upstream.send(permit, outbound).await {
-            Ok(answer) => Ok(Reply::passing(answer, outcome)),
-            Err(error) => {
+        let sent = outcome.sent();
+        let outbound = Outbound { head, body_digest, body: body.outgoing(sent.clone()), spelling };
+        match (services.upstream.send(permit, outbound).await, sent.unsendable()) {
+            (Ok(answer), _) => Ok(Reply::passing(answer, outcome)),
+            (Err(_), Some(why)) => {
+                outcome.failed(why.to_owned());
+                Err(OurAnswer::unfinished(why))
+            }
+            (Err(error), None) => {
                 outcome.failed(error.to_string());
                 let (agent, original) = (&via.flow.agent, via.flow.original);
                 tracing::info!(%agent, %original, error = &error as &dyn std::error::Error, "an upstream failed");

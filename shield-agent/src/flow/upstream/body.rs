@@ -1,26 +1,37 @@
 //! A request's body on its way out: whole, or streaming through untouched.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// Bytes that were handed to the upstream connection: of a request's body, or of what follows a handshake.
+/// What was handed to the upstream connection: of a request's body, or of what follows a handshake.
 #[derive(Clone, Debug, Default)]
-pub struct Sent(Arc<AtomicU64>);
+pub struct Sent(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    bytes: AtomicU64,
+    unsendable: OnceLock<String>,
+}
 
 impl Sent {
-    /// How many so far.
+    /// How many bytes so far.
     pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     /// So many more.
     pub fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Why the rest cannot be sent, when the agent is the reason.
+    pub fn unsendable(&self) -> Option<&str> {
+        self.0.unsendable.get().map(String::as_str)
     }
 }
 
@@ -62,6 +73,10 @@ impl Outgoing {
     }
 }
 
+fn as_data(frame: Result<Frame<Bytes>, hyper::Error>) -> Result<Bytes, BodyError> {
+    frame.map_err(BodyError::Broken)?.into_data().map_err(|_trailers| BodyError::Trailers)
+}
+
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
@@ -73,13 +88,14 @@ impl Body for Outgoing {
         let data = match &mut self.content {
             Content::Whole(body) => body.take(),
             Content::Streaming { first: first @ Some(_), .. } => first.take(),
-            Content::Streaming { rest, .. } => match ready!(Pin::new(rest).poll_frame(cx)) {
+            Content::Streaming { rest, .. } => match ready!(Pin::new(rest).poll_frame(cx)).map(as_data) {
                 None => None,
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Broken(error)))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Some(data),
-                    Err(_) => return Poll::Ready(Some(Err(BodyError::Trailers))),
-                },
+                Some(Ok(data)) => Some(data),
+                Some(Err(error)) => {
+                    // A body fails once: nothing was said before.
+                    let _ = self.sent.0.unsendable.set(error.to_string());
+                    return Poll::Ready(Some(Err(error)));
+                }
             },
         };
         Poll::Ready(data.map(|data| {

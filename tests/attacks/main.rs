@@ -1,0 +1,3 @@
+//! Agents that attack the gate itself: broken HTTP/2, floods, and clients that take all the time there is.
+
+mod conformance;
