@@ -41,7 +41,7 @@ class Connection:
         self.socket = context.wrap_socket(socket.create_connection((host, 443), 10), server_hostname=host)
         self.socket.settimeout(10)
         assert self.socket.selected_alpn_protocol() == "h2", "the gate does not speak HTTP/2"
-        self.encoder, self.buffer = Encoder(), b""
+        self.encoder, self.buffer, self.acknowledges = Encoder(), b"", True
         self.send(preface + (frame(SETTINGS, 0, 0, settings) if preface == PREFACE else b""))
 
     def send(self, *frames):
@@ -64,6 +64,6 @@ class Connection:
         length = int.from_bytes(self.buffer[:3], "big")
         head, payload, self.buffer = self.buffer[:9], self.buffer[9:9 + length], self.buffer[9 + length:]
         kind, flags, stream = head[3], head[4], int.from_bytes(head[5:9], "big") & 0x7FFFFFFF
-        if kind == SETTINGS and not flags & ACK:
+        if kind == SETTINGS and not flags & ACK and self.acknowledges:
             self.send(frame(SETTINGS, ACK, 0))
         return kind, flags, stream, payload

@@ -100,7 +100,12 @@ impl Upstream {
         mut message: Request<Outgoing>,
         alone: bool,
     ) -> Result<Answer, UpstreamError> {
-        if !alone {
+        if alone {
+            let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection().await?;
+            return self.answer(fresh, message, &key, false).await.map_err(Unanswered::on_a_fresh_connection);
+        }
+        let mut waited = false;
+        loop {
             while let Some(kept) = self.pool.take(&key).await {
                 match self.answer(kept, message, &key, true).await {
                     Ok(answer) => return Ok(answer),
@@ -109,12 +114,24 @@ impl Upstream {
                     Err(unanswered) => return Err(UpstreamError::Exchange(unanswered.error)),
                 }
             }
+            let first = if waited { None } else { self.pool.first(&key).await };
+            if first.is_none() && !mem::replace(&mut waited, true) {
+                continue;
+            }
+            let fresh = self.dial(&key).await?;
+            drop(first);
+            return self.answer(fresh, message, &key, true).await.map_err(Unanswered::on_a_fresh_connection);
         }
+    }
+
+    /// A connection that others may use as well, or after this request.
+    async fn dial(&self, key: &Key) -> Result<Connection, UpstreamError> {
         let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection().await?;
-        self.answer(fresh, message, &key, !alone).await.map_err(|unanswered| match unanswered.unwritten {
-            Some(_) => UpstreamError::NotWritten(unanswered.error),
-            None => UpstreamError::Exchange(unanswered.error),
-        })
+        match &fresh {
+            Connection::H1(_) => self.pool.unshared(key),
+            Connection::H2(sender) => self.pool.share(key, sender),
+        }
+        Ok(fresh)
     }
 
     async fn answer(
@@ -124,9 +141,6 @@ impl Upstream {
         key: &Key,
         keep: bool,
     ) -> Result<Answer, Unanswered> {
-        if keep && let Connection::H2(sender) = &connection {
-            self.pool.share(key, sender);
-        }
         let response = connection.send(message).await?;
         let lease = keep.then(|| pool::Lease::new(Arc::clone(&self.pool), key.clone(), connection));
         Ok(Answer::new(response, key.name.clone(), lease))

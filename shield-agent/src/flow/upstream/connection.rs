@@ -6,6 +6,7 @@ use hyper::{Request, Response};
 
 use super::adapt;
 use super::body::Outgoing;
+use super::error::UpstreamError;
 
 /// The sending half of a connection.
 pub enum Connection {
@@ -21,6 +22,16 @@ pub struct Unanswered {
     pub error: hyper::Error,
     /// The request itself, when not a byte of it was written.
     pub unwritten: Option<Box<Request<Outgoing>>>,
+}
+
+impl Unanswered {
+    /// What it means where the connection was made for this request.
+    pub fn on_a_fresh_connection(self) -> UpstreamError {
+        match self.unwritten {
+            Some(_) => UpstreamError::NotWritten(self.error),
+            None => UpstreamError::Exchange(self.error),
+        }
+    }
 }
 
 impl Connection {
