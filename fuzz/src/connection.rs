@@ -17,6 +17,7 @@ use shield_agent::flow::http::guard::Refused;
 use shield_agent::flow::http::parse::{Channel, canonical_head};
 use shield_agent::flow::http::serve;
 use shield_agent::flow::http::unclear::Unclear;
+use shield_agent::flow::limits::HttpLimits;
 use shield_agent::flow::review::reply::Reply;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +103,7 @@ pub struct Seen {
 
 /// What connections of this kind come over.
 pub fn channel(scheme: Scheme) -> Channel {
-    Channel { scheme, name: None, port: scheme.default_port() }
+    Channel { scheme, name: None, port: scheme.default_port(), most_fields: HttpLimits::default().fields }
 }
 
 /// Runs to the end, with clock and timers of its own.
@@ -116,7 +117,7 @@ pub fn http1(stream: Pieces) -> (Vec<Seen>, Option<Refused>) {
     let seen = Log::default();
     let left = run(serve::http1(
         stream.staying(),
-        None,
+        (None, HttpLimits::default()),
         |request| answer(request, Scheme::Http, seen.clone()),
         &CancellationToken::new(),
     ));
@@ -128,6 +129,7 @@ pub fn http2(stream: Pieces) -> Vec<Seen> {
     let seen = Log::default();
     run(serve::http2(
         stream.staying(),
+        HttpLimits::default(),
         |request| answer(request, Scheme::Https, seen.clone()),
         &CancellationToken::new(),
     ));
@@ -137,8 +139,9 @@ pub fn http2(stream: Pieces) -> Vec<Seen> {
 async fn answer(request: Request<Incoming>, scheme: Scheme, seen: Log) -> Response<Reply> {
     let (parts, body) = request.into_parts();
     let head = canonical_head(&parts, &channel(scheme));
-    let body = match Intake::streaming(body, true).await {
-        Ok(intake) => intake.read(MAX_BODY).await.ok(),
+    let limits = HttpLimits::default();
+    let body = match Intake::streaming(body, true, limits.body_silence).await {
+        Ok(intake) => intake.read(MAX_BODY, limits.body_silence).await.ok(),
         Err(_broken) => None,
     };
     let body = body.and_then(|intake| intake.known().map(Bytes::copy_from_slice));

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use shield_agent::flow::http::guard::{Guard, Refused};
+use shield_agent::flow::limits::HttpLimits;
 use tokio::io::AsyncReadExt;
 
 use crate::connection::{self, Pieces};
@@ -56,7 +57,7 @@ fn cuts(length: usize) -> Vec<Vec<usize>> {
 
 /// What the guard hands on, and why it stopped if it refused.
 fn guarded(bytes: &[u8], cut: &[usize]) -> (Vec<u8>, Option<Refused>) {
-    let mut guard = Guard::new(Pieces::new(bytes, cut), None);
+    let mut guard = Guard::new(Pieces::new(bytes, cut), None, HttpLimits::default());
     let mut passed = Vec::new();
     let read = pin!(guard.read_to_end(&mut passed)).poll(&mut Context::from_waker(Waker::noop()));
     // It waits only behind an offer of another protocol, when what follows is more than it looks at.

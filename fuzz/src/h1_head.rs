@@ -1,6 +1,7 @@
 //! Heads of HTTP/1 requests: what is accepted has one reading, and what is made of it is that reading.
 
 use shield_agent::flow::http::head::{self, Framing};
+use shield_agent::flow::limits::HttpLimits;
 
 use crate::connection::{self, Pieces};
 use crate::{canonical, strict};
@@ -10,7 +11,7 @@ pub fn check(data: &[u8]) {
     let end = data.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
     let first = end.map(|end| &data[..end]);
     if let Some(first) = first
-        && let Ok(framing) = head::check(first)
+        && let Ok(framing) = head::check(first, HttpLimits::default().fields)
     {
         let clear = strict::head(first).expect("what is accepted has one reading");
         let expected = match framing {

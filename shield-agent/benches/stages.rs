@@ -25,12 +25,13 @@ use shield_agent::flow::accept::forbidden::Forbidden;
 use shield_agent::flow::accept::{self, Gate, Originals};
 use shield_agent::flow::decrypt::leaf::Leaves;
 use shield_agent::flow::decrypt::signer::Signer;
-use shield_agent::flow::decrypt::{self, Limits, Opened, Readable};
+use shield_agent::flow::decrypt::{self, Opened, Readable};
 use shield_agent::flow::http::canonical::{Header, RequestHead, Scheme};
 use shield_agent::flow::http::parse::{Channel, canonical_head};
 use shield_agent::flow::http::serve;
 use shield_agent::flow::inspect;
 use shield_agent::flow::judge::Judge as _;
+use shield_agent::flow::limits::{HttpLimits, Limits};
 use shield_agent::flow::origin::{Caller, Destination};
 use shield_agent::flow::policy::Policy;
 use shield_agent::flow::policy::verdict::{BodyView, Judgement, Subject};
@@ -39,7 +40,7 @@ use shield_agent::flow::review::reply::Reply;
 use shield_agent::ipc::approver::{ExchangeOutcome, ExchangeRecord};
 use shield_agent::ipc::worker::FromWorker;
 use shield_agent::names::{AgentName, Digest, ExchangeId};
-use shield_agent::signer::{self, Authority, SignerLimits};
+use shield_agent::signer::{self, Authority};
 use shield_agent::store::{Place, Store};
 use shield_common::original::Original;
 use tokio::net::{TcpListener, TcpStream};
@@ -115,7 +116,11 @@ impl Originals for Records {
 /// Whose connection it is, with a supervisor that answers at once.
 fn accept(criterion: &mut Criterion) {
     let runtime = runtime();
-    let gate = Gate { agent: agent(), originals: Arc::new(Records) };
+    let gate = Gate {
+        agent: agent(),
+        originals: Arc::new(Records),
+        turns: Arc::new(tokio::sync::Semaphore::new(1)),
+    };
     let (outbox, mut asked) = mpsc::unbounded_channel();
     let callers = Arc::new(Callers::new(outbox));
     let supervisor = Arc::clone(&callers);
@@ -140,9 +145,10 @@ fn decrypt(criterion: &mut Criterion) {
     let authority = Authority::load_or_create(folder.path()).expect("a CA");
     let ca = authority.certificate().clone();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let limits = decrypt::Limits { first_byte: decrypt::FIRST_BYTE, handshake: Limits::default().handshake };
     let (leaves, listener) = runtime.block_on(async {
         let (worker, signer) = tokio::io::duplex(1 << 16);
-        tokio::spawn(async move { signer::serve(signer, &authority, SignerLimits::default()).await });
+        tokio::spawn(async move { signer::serve(signer, &authority, 50).await });
         let leaves = Leaves::new(Signer::start(worker), ca.to_vec(), Arc::clone(&provider));
         (leaves.expect("leaves"), TcpListener::bind("127.0.0.1:0").await.expect("a listener"))
     });
@@ -164,7 +170,7 @@ fn decrypt(criterion: &mut Criterion) {
             };
             let server = async {
                 let (stream, from) = listener.accept().await.expect("accepted");
-                decrypt::open(stream, from.ip(), &leaves, Limits::default(), |_| false).await
+                decrypt::open(stream, from.ip(), &leaves, limits, |_| false).await
             };
             let (connected, opened) = tokio::join!(client, server);
             assert!(connected.is_ok() && matches!(opened, Ok(Opened::Readable(Readable::Tls { .. }))));
@@ -183,7 +189,12 @@ fn http(criterion: &mut Criterion) {
     );
     // The last one is still under way when the client leaves, and is not counted.
     let bytes: Arc<[u8]> = one.repeat(PIPELINED as usize + 1).into_bytes().into();
-    let channel = Channel { scheme: Scheme::Https, name: Some(HOST.into()), port: 443 };
+    let channel = Channel {
+        scheme: Scheme::Https,
+        name: Some(HOST.into()),
+        port: 443,
+        most_fields: HttpLimits::default().fields,
+    };
     let mut group = criterion.benchmark_group("http");
     group.throughput(Throughput::Elements(PIPELINED));
     group.bench_function("100 requests", |bencher| {
@@ -199,7 +210,7 @@ fn http(criterion: &mut Criterion) {
                 }
             };
             let stream = tokio::io::join(io::Cursor::new(Arc::clone(&bytes)), tokio::io::sink());
-            serve::http1(stream, None, answer, &CancellationToken::new()).await;
+            serve::http1(stream, (None, HttpLimits::default()), answer, &CancellationToken::new()).await;
             assert!(served.load(Ordering::Relaxed) >= PIPELINED);
         });
     });

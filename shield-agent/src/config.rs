@@ -2,6 +2,7 @@
 //!
 //! [`Config::load`] reads it: as written → as meant, all mistakes at once.
 
+mod limits;
 mod names;
 mod read;
 mod upstream;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::limits::Limits;
+use crate::flow::limits::Limits as FlowLimits;
 use crate::flow::policy::host::HostPattern;
 pub use read::ConfigError;
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// How requests are held.
     pub hold: HoldConfig,
+    /// How much one agent, connection and request may ask for.
+    pub limits: FlowLimits,
     /// Names of fields, parameters and JSON members whose values are secrets, beyond those everybody knows.
     pub mask: Vec<String>,
     /// How names are asked for.

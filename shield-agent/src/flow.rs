@@ -8,6 +8,7 @@ pub mod decrypt;
 pub mod http;
 pub mod inspect;
 pub mod judge;
+pub mod limits;
 pub mod opaque;
 pub mod origin;
 pub mod policy;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use ::http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +54,9 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
         let limits = opaque::limits(&services, &flow);
         let kept = |name: &str| opaque::is_kept(&services, &flow, name);
         let unread = match decrypt::open(socket, flow.original.ip(), &services.leaves, limits, kept).await {
-            Ok(Opened::Readable(readable)) => return converse(services, *flow, readable, stop).await,
+            Ok(Opened::Readable(readable)) => {
+                return converse(services, (*flow, Arc::clone(&gate.turns)), readable, stop).await;
+            }
             Ok(Opened::Unreadable { stream, why }) => {
                 return review::refuse::opaque(&services, &flow, stream, None, &why).await;
             }
@@ -67,25 +71,31 @@ pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, 
 }
 
 /// The requests of a connection, one by one.
-async fn converse(services: Arc<Services>, flow: Flow, readable: Readable, stop: CancellationToken) {
+async fn converse(
+    services: Arc<Services>,
+    flow: (Flow, Arc<Semaphore>),
+    readable: Readable,
+    stop: CancellationToken,
+) {
+    let limits = services.limits.http;
     match readable {
         Readable::Tls { stream, name, h2: true } => {
             let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
-            server::http2(stream, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+            server::http2(stream, limits, |request| exchange(Arc::clone(&via), request), &via.stop).await;
         }
         Readable::Tls { stream, name, h2: false } => {
             // Who agreed on HTTP in the handshake may be silent; others may wait for a greeting.
             let agreed = stream.get_ref().1.alpn_protocol().is_some();
-            let silence = (!agreed).then_some(services.limits.first_byte);
+            let silence = (!agreed).then_some(decrypt::FIRST_BYTE);
             let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
             let answer = |request| exchange(Arc::clone(&via), request);
-            let left = server::http1(stream, silence, answer, &via.stop).await;
+            let left = server::http1(stream, (silence, limits), answer, &via.stop).await;
             review::conclude(&via, left).await;
         }
         Readable::Plain(stream) => {
             let via = Via::new(services, flow, stop, Spoken::Plain);
             let answer = |request| exchange(Arc::clone(&via), request);
-            let left = server::http1(stream, None, answer, &via.stop).await;
+            let left = server::http1(stream, (None, limits), answer, &via.stop).await;
             review::conclude(&via, left).await;
         }
     }
@@ -105,6 +115,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         if head.host == INTERNAL_HOST {
             return Box::pin(own::answer(&via.services.approver, &via.flow.agent, &head)).await;
         }
+        let turn = via.turn().await?;
         let policy = via.services.policy.load_full().ok_or_else(OurAnswer::unjudged)?;
         let now = jiff::Timestamp::now();
         // A body that is not there says nothing to any rule.
@@ -124,7 +135,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         let id = ExchangeId(ulid::Ulid::new());
         let verdict = judgement.verdict;
         let exchange =
-            Exchange { id, via: &via, arrived, destination, head, spelling, body, action, judgement };
+            Exchange { id, via: &via, turn, arrived, destination, head, spelling, body, action, judgement };
         match verdict {
             Verdict::Allow => exchange.forward().await,
             // Rare, and boxed so that an allowed request does not carry the room they need.

@@ -18,29 +18,17 @@ use crate::ipc::signer::{LeafSigned, SignLeaf, SignRefused};
 /// Longest question the signer reads, in bytes: a name and the largest RSA public key fit many times over.
 const MAX_QUESTION: usize = 8 << 10;
 
-/// What one worker may ask of the signer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignerLimits {
-    /// Leaves signed per second; the worker keeps leaves, so each is a name it had not met.
-    pub names_per_second: u32,
-}
-
-impl Default for SignerLimits {
-    fn default() -> Self {
-        Self { names_per_second: 50 }
-    }
-}
-
-/// Answers a worker until it closes its end.
+/// Answers a worker until it closes its end, with at most so many leaves per second; the worker keeps leaves, so each is
+/// for a name it had not met.
 ///
 /// # Errors
 /// When the channel fails or the worker sends what is not a message of it; the caller then closes the channel.
 pub async fn serve(
     mut worker: impl AsyncRead + AsyncWrite + Unpin,
     authority: &Authority,
-    limits: SignerLimits,
+    names_per_second: u32,
 ) -> Result<(), FrameError> {
-    let mut pace = Pace::new(limits.names_per_second, Instant::now());
+    let mut pace = Pace::new(names_per_second, Instant::now());
     loop {
         let question: SignLeaf = match frame::read_within(&mut worker, MAX_QUESTION).await {
             Ok(question) => question,
@@ -50,7 +38,7 @@ pub async fn serve(
         let certificate = if pace.admit(Instant::now()) {
             authority.sign(&question.name, &question.public_key, SystemTime::now())
         } else {
-            Err(SignRefused::RateLimited(limits.names_per_second))
+            Err(SignRefused::RateLimited(names_per_second))
         };
         frame::write(&mut worker, &LeafSigned { id: question.id, certificate }).await?;
     }

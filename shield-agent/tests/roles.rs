@@ -86,7 +86,12 @@ fn spawn(role: &str) -> (Child, UnixStream) {
 }
 
 fn start(state: &Path, supervisor: u32) -> Start {
-    Start { uid: ROLE_USER, gid: ROLE_USER, supervisor, duty: Duty::Sign { ca_dir: state.join("ca") } }
+    Start {
+        uid: ROLE_USER,
+        gid: ROLE_USER,
+        supervisor,
+        duty: Duty::Sign { ca_dir: state.join("ca"), names_per_second: 50 },
+    }
 }
 
 /// A directory the role can reach, with one inside that is its own; `None` without root.

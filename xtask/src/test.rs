@@ -32,7 +32,7 @@ pub(crate) fn everything() -> Result<()> {
             "fuzz",
             cargo(&["test", "--quiet", "--package", "shield-fuzz", "--locked", "--test", "replay"]),
         );
-        for target in ["host", "clients", "smuggling", "console", "faults"] {
+        for target in ["host", "clients", "smuggling", "console", "faults", "attacks"] {
             stages.tests(target, end_to_end(target));
         }
     }

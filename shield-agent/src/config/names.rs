@@ -79,7 +79,8 @@ fn record_type(reader: &Reader, node: &Node) -> Option<u16> {
     }
 }
 
-fn number<T: FromStr + PartialOrd + Display>(
+/// A number within a range.
+pub(super) fn number<T: FromStr + PartialOrd + Display>(
     reader: &Reader,
     section: &Fields<'_>,
     name: &str,

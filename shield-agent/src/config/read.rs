@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConsoleConfig, GateConfig, HoldConfig, TlsFiles, names, upstream};
+use super::{Config, ConsoleConfig, GateConfig, HoldConfig, TlsFiles, limits, names, upstream};
 use crate::yaml::{self, Fields, Mistakes, Node, Reader};
 
 /// Largest body that can be held: a hold is shown whole and kept in one message between roles.
@@ -15,7 +15,7 @@ const MAX_HELD_BODY: u64 = 64 << 20;
 /// Longest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "instance",
     "state_dir",
     "run_dir",
@@ -27,6 +27,7 @@ const KEYS: [&str; 14] = [
     "metrics",
     "upstream",
     "hold",
+    "limits",
     "mask",
     "dns",
     "notify",
@@ -86,6 +87,7 @@ fn read(reader: &Reader, root: &Node) -> Config {
         console: console(reader, &fields),
         upstream: upstream::section(reader, &fields),
         hold: hold(reader, &fields),
+        limits: limits::section(reader, &fields),
         mask: mask(reader, &fields),
         dns: names::section(reader, &fields),
         state_dir,

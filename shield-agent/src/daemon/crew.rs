@@ -89,7 +89,8 @@ impl Crew {
         let (worker_to_signer, signer_to_worker) = pair(RoleKind::Signer)?;
         let (worker_to_approver, approver_to_worker) = pair(RoleKind::Approver)?;
 
-        let sign = Duty::Sign { ca_dir: plan.ca_dir.to_owned() };
+        let names_per_second = plan.worker.limits.certificates;
+        let sign = Duty::Sign { ca_dir: plan.ca_dir.to_owned(), names_per_second };
         let mut signer =
             Role::start(RoleKind::Signer, plan.users.signer, sign, &[signer_to_worker.as_fd()]).await?;
         let SignerReady { certificate } = signer.hear_within(START_TIMEOUT).await?;

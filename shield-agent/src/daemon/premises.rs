@@ -124,6 +124,7 @@ impl Premises {
             own_addresses: vec![self.config.console.listen],
             hold_wait: self.config.hold.wait,
             max_body: self.config.hold.max_body,
+            limits: self.config.limits,
         }
     }
 

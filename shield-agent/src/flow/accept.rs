@@ -15,6 +15,7 @@ use shield_common::limits::{PROBE_ADDRESS, PROBE_GREETING, PROBE_PORT};
 use shield_common::original::Original;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::flow::origin::{Caller, Destination};
 use crate::names::AgentName;
@@ -35,6 +36,8 @@ pub struct Gate {
     pub agent: AgentName,
     /// The records of this gate.
     pub originals: Arc<dyn Originals>,
+    /// Requests its agent may still have under way.
+    pub turns: Arc<Semaphore>,
 }
 
 /// One intercepted connection.
@@ -135,7 +138,11 @@ mod tests {
     }
 
     async fn identified(records: fn() -> io::Result<Option<Original>>) -> Result<Accepted, NotServed> {
-        let gate = Gate { agent: "bot".parse().unwrap(), originals: Arc::new(Records(records)) };
+        let gate = Gate {
+            agent: "bot".parse().unwrap(),
+            originals: Arc::new(Records(records)),
+            turns: Arc::new(Semaphore::new(1)),
+        };
         let callers = Callers::new(tokio::sync::mpsc::unbounded_channel().0);
         let socket = std::fs::File::open("/dev/null").unwrap();
         identify(&gate, (&Forbidden::default(), &callers), socket.as_fd()).await

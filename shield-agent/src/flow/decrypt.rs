@@ -72,11 +72,8 @@ pub struct Limits {
     pub handshake: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { first_byte: Duration::from_secs(3), handshake: Duration::from_secs(10) }
-    }
-}
+/// See [`Limits::first_byte`].
+pub const FIRST_BYTE: Duration = Duration::from_secs(3);
 
 /// Why there is no plaintext. The agent sees a TLS alert or a closed connection.
 #[derive(Debug, thiserror::Error)]

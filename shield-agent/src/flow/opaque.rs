@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Flow, reset};
-use super::decrypt::{Limits, Opaque};
+use super::decrypt::{FIRST_BYTE, Limits, Opaque};
 use super::inspect::action::{Action, Effect};
 use super::policy::verdict::{Judgement, Verdict};
 use super::relay::relay_unread;
@@ -29,8 +29,8 @@ const SILENCE: Duration = Duration::from_millis(200);
 pub fn limits(services: &Services, flow: &Flow) -> Limits {
     let policy = services.policy.load();
     let passes = policy.as_ref().is_some_and(|policy| policy.opaque(flow).verdict == Verdict::Allow);
-    let usual = services.limits;
-    Limits { first_byte: if passes { SILENCE.min(usual.first_byte) } else { usual.first_byte }, ..usual }
+    let first_byte = if passes { SILENCE } else { FIRST_BYTE };
+    Limits { first_byte, handshake: services.limits.handshake }
 }
 
 /// Whether a TLS session is not to be opened, because a rule is about it as it is.

@@ -17,4 +17,4 @@ pub mod websocket;
 
 pub use exchange::Exchange;
 pub use refuse::{conclude, refuse_request};
-pub use via::{Spoken, Via};
+pub use via::{Spoken, Turn, Via};

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use crate::dns;
 use crate::flow::accept::callers::Callers;
 use crate::flow::accept::forbidden::Forbidden;
-use crate::flow::decrypt::Limits;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
+use crate::flow::limits::Limits;
 use crate::flow::review::approver::Approver;
 use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::Upstream;
@@ -45,7 +45,7 @@ pub struct Services {
     pub hold_wait: Duration,
     /// `hold.max_body`.
     pub max_body: u64,
-    /// How long a flow may take to say what it is.
+    /// How much agents may ask for.
     pub limits: Limits,
 }
 
@@ -78,7 +78,7 @@ impl Services {
             resolver,
             hold_wait: config.hold_wait,
             max_body: config.max_body,
-            limits: Limits::default(),
+            limits: config.limits,
         })
     }
 }

@@ -41,6 +41,8 @@ pub enum Duty {
     Sign {
         /// Directory of the CA's key, owned by the role's user.
         ca_dir: PathBuf,
+        /// Certificates signed per second at most.
+        names_per_second: u32,
     },
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::limits::Limits;
+use crate::flow::limits::Limits as FlowLimits;
 use crate::flow::origin::Ancestor;
 use crate::flow::policy::host::HostPattern;
 use crate::names::AgentName;
@@ -99,6 +100,8 @@ pub struct WorkerConfig {
     pub hold_wait: Duration,
     /// `hold.max_body`, in bytes.
     pub max_body: u64,
+    /// How much agents may ask for.
+    pub limits: FlowLimits,
 }
 
 /// `upstream.hosts`, as read from disk. Everything is DER.

@@ -3,11 +3,12 @@
 use super::{Belongings, RoleEnd, stream};
 use crate::ipc::frame;
 use crate::ipc::supervisor::{Duty, SignerReady};
-use crate::signer::{self, Authority, SignerLimits};
+use crate::signer::{self, Authority};
 
 /// Loads or makes the CA, says what it is, and signs until the worker is gone.
 pub(super) async fn run(belongings: Belongings) -> Result<(), RoleEnd> {
-    let Belongings { supervisor, duty: Duty::Sign { ca_dir }, descriptors } = belongings else {
+    let Belongings { supervisor, duty: Duty::Sign { ca_dir, names_per_second }, descriptors } = belongings
+    else {
         return Err(RoleEnd::WrongDuty);
     };
     let [worker] = <[_; 1]>::try_from(descriptors).map_err(|_| RoleEnd::WrongDuty)?;
@@ -15,5 +16,5 @@ pub(super) async fn run(belongings: Belongings) -> Result<(), RoleEnd> {
     let mut supervisor = stream(supervisor.into())?;
     let ready = SignerReady { certificate: authority.certificate().to_vec() };
     frame::write(&mut supervisor, &ready).await.map_err(RoleEnd::work)?;
-    signer::serve(stream(worker)?, &authority, SignerLimits::default()).await.map_err(RoleEnd::work)
+    signer::serve(stream(worker)?, &authority, names_per_second).await.map_err(RoleEnd::work)
 }

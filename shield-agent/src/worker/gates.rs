@@ -21,9 +21,6 @@ use crate::flow::serve;
 use crate::flow::services::Services;
 use crate::names::AgentName;
 
-/// Connections one agent may have open; further ones wait in the listeners' backlog.
-const FLOWS_PER_AGENT: usize = 4096;
-
 /// How long accepting pauses when the process has run out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -70,9 +67,10 @@ pub(super) struct Gates {
     under_way: TaskTracker,
 }
 
-/// One agent: its share of connections, and where it is served.
+/// One agent: its share of connections and requests, and where it is served.
 struct Agent {
     slots: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     /// By the cookie of the network namespace.
     places: HashMap<u64, Served>,
 }
@@ -105,11 +103,14 @@ impl Gates {
             sockets.listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         self.services.forbidden.add(&addresses);
         let stop = CancellationToken::new();
-        let gate = Arc::new(Gate { agent: agent.clone(), originals: open(sockets.originals) });
+        let limits = self.services.limits;
         let served = self.served.entry(agent.clone()).or_insert_with(|| Agent {
-            slots: Arc::new(Semaphore::new(FLOWS_PER_AGENT)),
+            slots: Arc::new(Semaphore::new(limits.connections)),
+            turns: Arc::new(Semaphore::new(limits.requests)),
             places: HashMap::new(),
         });
+        let turns = Arc::clone(&served.turns);
+        let gate = Arc::new(Gate { agent: agent.clone(), originals: open(sockets.originals), turns });
         for listener in sockets.listeners {
             let accepting = Accepting {
                 listener,

@@ -26,6 +26,8 @@ pub struct Settings {
     pub managed: bool,
     /// PEM of further authorities the daemon takes an upstream's certificate from.
     pub authorities: String,
+    /// What `limits` says.
+    pub limits: String,
     /// Whether agents are guarded, from the cgroup above all of the instance's.
     pub guarded: bool,
     /// Tells the deployments of one process apart: addresses and ports come from it.
@@ -58,6 +60,7 @@ impl Default for Settings {
             state_size: None,
             managed: false,
             authorities: String::new(),
+            limits: String::new(),
             guarded: false,
             number,
         }
@@ -95,10 +98,12 @@ store: {{ url: "sqlite://{state}/shield.db" }}
 console: {{ listen: "127.0.0.1:{console}", public_url: "http://localhost:{console}" }}
 upstream: {{ {upstream} extra_roots: ["{roots}"], connect_timeout: 5s }}
 hold: {{ wait: {wait}, expires: 10m }}
+limits: {{ {limits} }}
 dns: {{ upstream: ["{resolver}:53"] }}
 {guard}
 "#,
             instance = self.instance,
+            limits = self.limits,
             upstream = self.upstream,
             state = place("state").display(),
             run = place("run").display(),

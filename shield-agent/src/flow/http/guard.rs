@@ -21,9 +21,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::head::{self, Framing};
 use super::unclear::Unclear;
-
-/// Longest head, bytes.
-pub const MAX_HEAD: usize = 64 << 10;
+use crate::flow::limits::HttpLimits;
 
 const READ_SIZE: usize = 8 << 10;
 
@@ -39,6 +37,9 @@ pub struct Guard<S> {
     open: bool,
     /// Until when the client has to begin.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Until when a head that began has to be complete.
+    due: Option<Pin<Box<Sleep>>>,
+    limits: HttpLimits,
     refused: Option<Refused>,
 }
 
@@ -80,10 +81,20 @@ const HEAD: State = State::Head { scanned: 0 };
 
 impl<S> Guard<S> {
     /// Guards what is read from `stream`; what is written passes. Silence for longer than `silence` is not HTTP.
-    pub fn new(stream: S, silence: Option<Duration>) -> Self {
-        let buffer = BytesMut::new();
+    pub fn new(stream: S, silence: Option<Duration>, limits: HttpLimits) -> Self {
         let silence = silence.map(|silence| Box::pin(sleep(silence)));
-        Self { stream, state: HEAD, buffer, checked: 0, first: true, open: false, silence, refused: None }
+        Self {
+            stream,
+            state: HEAD,
+            buffer: BytesMut::new(),
+            checked: 0,
+            first: true,
+            open: false,
+            silence,
+            due: None,
+            limits,
+            refused: None,
+        }
     }
 
     /// The stream itself, what was read of it and not handed on, and why reading stopped if it was refused. Of a refused
@@ -97,19 +108,20 @@ impl<S> Guard<S> {
         while self.checked < self.buffer.len() && self.state != State::Offered {
             let rest = &self.buffer[self.checked..];
             let (state, used) = match self.state {
-                State::Head { scanned } => match end_of_head(rest, scanned, self.first)? {
+                State::Head { scanned } => match end_of_head(rest, scanned, self.first, self.limits.head)? {
                     None => {
                         self.state = State::Head { scanned: rest.len() };
                         return Ok(());
                     }
                     Some(end) => {
-                        let framing = head::check(&rest[..end]).map_err(|why| match why {
-                            // A connection that spoke HTTP is not something else later.
-                            Unclear::NotHttp if !self.first => {
-                                Unclear::Ambiguous("a request line is malformed")
-                            }
-                            why => why,
-                        })?;
+                        let framing =
+                            head::check(&rest[..end], self.limits.fields).map_err(|why| match why {
+                                // A connection that spoke HTTP is not something else later.
+                                Unclear::NotHttp if !self.first => {
+                                    Unclear::Ambiguous("a request line is malformed")
+                                }
+                                why => why,
+                            })?;
                         self.first = false;
                         (after_head(framing), end)
                     }
@@ -137,7 +149,7 @@ impl<S> Guard<S> {
 
 /// The end of a head in `rest`, of which `scanned` bytes were seen before. On the `first` head of a connection, what
 /// does not begin like HTTP is told from what is bad HTTP.
-fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>, Unclear> {
+fn end_of_head(rest: &[u8], scanned: usize, first: bool, longest: usize) -> Result<Option<usize>, Unclear> {
     if first && !head::may_be_http(rest) {
         return Err(Unclear::NotHttp);
     }
@@ -149,8 +161,8 @@ fn end_of_head(rest: &[u8], scanned: usize, first: bool) -> Result<Option<usize>
         if byte == b'\n' && index < 2 {
             return Err(Unclear::Ambiguous("an empty line comes before the request line"));
         }
-        if index >= MAX_HEAD {
-            return Err(Unclear::TooLong(MAX_HEAD));
+        if index >= longest {
+            return Err(Unclear::TooLong(longest));
         }
         if byte == b'\n' && rest[..=index].ends_with(b"\r\n\r\n") {
             return Ok(Some(index + 1));
@@ -231,9 +243,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 Poll::Ready(0) => return Poll::Ready(Ok(())),
                 Poll::Ready(_) => this.silence = None,
                 Poll::Pending => {
-                    let Some(silence) = &mut this.silence else { return Poll::Pending };
-                    ready!(silence.as_mut().poll(cx));
-                    this.refuse(Unclear::NotHttp);
+                    let why = ready!(this.poll_patience(cx));
+                    this.refuse(why);
                     continue;
                 }
             }
@@ -242,6 +253,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 Err(why) => this.refuse(why),
             }
         }
+    }
+}
+
+impl<S> Guard<S> {
+    /// Ready when the client took too long to begin, or over a head it began.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Unclear> {
+        if let Some(silence) = &mut self.silence {
+            ready!(silence.as_mut().poll(cx));
+            return Poll::Ready(Unclear::NotHttp);
+        }
+        if self.buffer.is_empty() || !matches!(self.state, State::Head { .. }) {
+            self.due = None;
+            return Poll::Pending;
+        }
+        let within = self.limits.head_within;
+        let due = self.due.get_or_insert_with(|| Box::pin(sleep(within)));
+        ready!(due.as_mut().poll(cx));
+        Poll::Ready(Unclear::TooSlow(within))
     }
 }
 

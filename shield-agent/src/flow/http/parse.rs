@@ -6,7 +6,7 @@ use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::canonical::{Header, RequestHead, Scheme};
-use super::head::{MAX_FIELDS, imitates_framing, is_offer, is_token_char};
+use super::head::{imitates_framing, is_offer, is_token_char};
 use super::host::{self, Authority};
 use super::unclear::Unclear;
 
@@ -19,6 +19,8 @@ pub struct Channel {
     pub name: Option<String>,
     /// The port the program connected to.
     pub port: u16,
+    /// Most fields in a head.
+    pub most_fields: usize,
 }
 
 /// Fields that belong to one connection and are never passed on, beside those `Connection` lists.
@@ -46,7 +48,7 @@ const PROXY_HINT: &str = "it is written for an HTTP proxy, and none is needed or
 /// The canonical head, or why there is none.
 pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, Unclear> {
     let websocket = offers_websocket(parts)?;
-    check_meaning(parts)?;
+    check_meaning(parts, channel.most_fields)?;
     let authority = agreed_authority(parts, channel)?;
     Ok(RequestHead {
         scheme: channel.scheme,
@@ -60,7 +62,7 @@ pub fn canonical_head(parts: &Parts, channel: &Channel) -> Result<RequestHead, U
 
 /// Refuses what servers read differently in a head that is well formed. HTTP/1 was looked at byte by byte before; HTTP/2
 /// was not.
-fn check_meaning(parts: &Parts) -> Result<(), Unclear> {
+fn check_meaning(parts: &Parts, most_fields: usize) -> Result<(), Unclear> {
     // Some servers write a method in capitals before they look at it.
     if parts.method.as_str().bytes().any(|c| c.is_ascii_lowercase()) {
         return Err(Unclear::Ambiguous("the method is not in capital letters"));
@@ -70,8 +72,8 @@ fn check_meaning(parts: &Parts) -> Result<(), Unclear> {
     }
     // HTTP/2 cuts cookies into pieces: they are one field again when they are sent.
     let cookies = parts.headers.get_all(header::COOKIE).iter().count();
-    if parts.headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
-        return Err(Unclear::TooMany(MAX_FIELDS));
+    if parts.headers.len() - cookies.saturating_sub(1) > most_fields {
+        return Err(Unclear::TooMany(most_fields));
     }
     if parts.headers.keys().any(|name| imitates_framing(name.as_str().as_bytes())) {
         return Err(Unclear::Ambiguous("a field name imitates a framing field"));

@@ -15,15 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::{Guard, MAX_HEAD, Refused};
-use super::head::MAX_FIELDS;
+use super::guard::{Guard, Refused};
 use super::{CONNECTION_WINDOW, STREAM_WINDOW};
-
-/// How long a connection may stay idle or take over the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(120);
-
-/// Requests one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 128;
+use crate::flow::limits::HttpLimits;
 
 /// How much of what a refused client still sends is read, so that it sees our answer before the end.
 const LINGER_BYTES: u64 = 256 << 10;
@@ -43,7 +37,7 @@ pub struct Left<S> {
 /// refused, or a request was answered with another protocol. A client that says nothing for `silence` does not speak HTTP.
 pub async fn http1<S, A, F, B>(
     stream: S,
-    silence: Option<Duration>,
+    (silence, limits): (Option<Duration>, HttpLimits),
     answer: A,
     stop: &CancellationToken,
 ) -> Left<S>
@@ -62,10 +56,10 @@ where
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .preserve_header_case(true)
-        .header_read_timeout(HEAD_WITHIN)
-        .max_headers(MAX_FIELDS)
-        .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(Guard::new(stream, silence)), service);
+        .header_read_timeout(limits.idle)
+        .max_headers(limits.fields)
+        .max_buf_size(2 * limits.head)
+        .serve_connection(TokioIo::new(Guard::new(stream, silence, limits)), service);
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = stop.cancelled() => {
@@ -81,7 +75,7 @@ where
 }
 
 /// Serves HTTP/2 until the client leaves or `stop` is cancelled and the requests under way are answered.
-pub async fn http2<S, A, F, B>(stream: S, answer: A, stop: &CancellationToken)
+pub async fn http2<S, A, F, B>(stream: S, limits: HttpLimits, answer: A, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
@@ -96,8 +90,8 @@ where
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .auto_date_header(false)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD as u32)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(stream), service)

@@ -1,5 +1,7 @@
 //! Why a message is not served: it can be read in more than one way, or asks for something that is not there.
 
+use std::time::Duration;
+
 use ::http::StatusCode;
 
 use super::host::BadHost;
@@ -19,6 +21,9 @@ pub enum Unclear {
     /// The head is longer than the limit.
     #[error("the head of the request is longer than {0} bytes")]
     TooLong(usize),
+    /// The head did not arrive in time.
+    #[error("the head of the request took longer than {0:?}")]
+    TooSlow(Duration),
     /// It has more fields than the limit.
     #[error("the request has more than {0} fields")]
     TooMany(usize),
@@ -41,6 +46,7 @@ impl Unclear {
         match self {
             Self::NotHttp | Self::Ambiguous(_) | Self::Host(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) | Self::TooMany(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         }

@@ -6,7 +6,9 @@
 use ::http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::recorder::Unrecorded;
+use crate::flow::http::body::BrokenBody;
 use crate::flow::http::unclear::Unclear;
+use crate::flow::limits::TURN_WITHIN;
 use crate::flow::policy::verdict::Judgement;
 use crate::flow::upstream::error::UpstreamError;
 use crate::ipc::approver::{Ending, StoredResponse};
@@ -129,9 +131,22 @@ impl OurAnswer {
     }
 
     /// The body of a request broke off or is not framed cleanly.
-    pub fn broken_body() -> Self {
-        let sentence = format!("The body of the request broke off or is ambiguous. {NOT_EXECUTED}");
-        Self::failure(StatusCode::BAD_REQUEST, "bad-request", Again::Never, sentence)
+    pub fn broken_body(why: &BrokenBody) -> Self {
+        let sentence = format!("agent.shield does not pass this request: {why}. {NOT_EXECUTED}");
+        let (status, again) = match why {
+            BrokenBody::Ambiguous => (StatusCode::BAD_REQUEST, Again::Never),
+            BrokenBody::Silent(_) => (StatusCode::REQUEST_TIMEOUT, Again::After(5)),
+        };
+        Self::failure(status, "bad-request", again, sentence)
+    }
+
+    /// The agent has as many requests under way as it may.
+    pub fn too_many_requests(most: usize) -> Self {
+        let sentence = format!(
+            "This agent has {most} requests under way, as many as agent.shield allows (limits.requests_per_agent), and \
+             none ended within {TURN_WITHIN:?}. {NOT_EXECUTED} Wait before you repeat it."
+        );
+        Self::failure(StatusCode::SERVICE_UNAVAILABLE, "too-many", Again::After(5), sentence)
     }
 
     /// The body broke off while it streamed, or ended in what cannot be passed on.

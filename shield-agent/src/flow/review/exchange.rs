@@ -9,7 +9,7 @@ use super::answers::OurAnswer;
 use super::hold;
 use super::outcome::Outcome;
 use super::reply::Reply;
-use super::via::Via;
+use super::via::{Turn, Via};
 use super::websocket;
 use crate::approval::permit::Permit;
 use crate::flow::http::body::Intake;
@@ -29,6 +29,8 @@ pub struct Exchange<'a> {
     pub id: ExchangeId,
     /// The connection it came over.
     pub via: &'a Arc<Via>,
+    /// Leave to be under way.
+    pub turn: Turn,
     /// When its head was read.
     pub arrived: Instant,
     /// Where it goes.
@@ -53,10 +55,10 @@ impl Exchange<'_> {
         let body_digest = self.body.digest();
         let digest = self.head.digest(body_digest);
         let spelling = std::mem::take(&mut self.spelling);
-        let (record, head, body) = self.into_record(digest);
+        let (record, (head, body), turn) = self.into_record(digest);
         let accepted = services.approver.recorder.accept(record, digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
-        let mut outcome = Outcome::begin(Arc::clone(&services.approver), id);
+        let mut outcome = Outcome::begin(Arc::clone(&services.approver), id).with(turn);
         if head.opens_websocket() {
             return websocket::forward(via, permit, &head, outcome).await;
         }
@@ -116,7 +118,7 @@ impl Exchange<'_> {
     }
 
     /// What is recorded, and what is sent if it may be.
-    fn into_record(self, digest: Digest) -> (ExchangeRecord, RequestHead, Intake) {
+    fn into_record(self, digest: Digest) -> (ExchangeRecord, (RequestHead, Intake), Turn) {
         let record = ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
@@ -127,6 +129,6 @@ impl Exchange<'_> {
             judgement: self.judgement,
             digest: Some(digest),
         };
-        (record, self.head, self.body)
+        (record, (self.head, self.body), self.turn)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::approver::Approver;
+use super::via::Turn;
 use crate::flow::upstream::body::Sent;
 use crate::ipc::approver::ExchangeOutcome;
 use crate::names::ExchangeId;
@@ -18,6 +19,7 @@ pub struct Outcome {
     status: Option<u16>,
     received: u64,
     error: Option<String>,
+    _turn: Option<Turn>,
 }
 
 impl Outcome {
@@ -25,7 +27,13 @@ impl Outcome {
     pub fn begin(approver: Arc<Approver>, exchange: ExchangeId) -> Self {
         let error = Some("the agent hung up before the destination answered".to_owned());
         let (since, sent) = (Instant::now(), Sent::default());
-        Self { approver, exchange, since, sent, status: None, received: 0, error }
+        Self { approver, exchange, since, sent, status: None, received: 0, error, _turn: None }
+    }
+
+    /// Keeps the leave of a request to be under way until its answer ends.
+    pub fn with(mut self, turn: Turn) -> Self {
+        self._turn = Some(turn);
+        self
     }
 
     /// Counts what is sent of the request's body.

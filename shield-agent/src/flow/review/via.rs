@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::OurAnswer;
@@ -11,6 +13,7 @@ use crate::flow::accept::Flow;
 use crate::flow::http::body::Intake;
 use crate::flow::http::canonical::Scheme;
 use crate::flow::http::parse::Channel;
+use crate::flow::limits::TURN_WITHIN;
 use crate::flow::services::Services;
 
 /// See the module.
@@ -24,6 +27,7 @@ pub struct Via {
     /// What its requests must agree with.
     pub channel: Channel,
     h2: bool,
+    turns: Arc<Semaphore>,
     websocket: Mutex<Option<Opened>>,
 }
 
@@ -41,15 +45,25 @@ pub enum Spoken {
     },
 }
 
+/// Leave to be under way, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
 impl Via {
     /// A connection that speaks HTTP.
-    pub fn new(services: Arc<Services>, flow: Flow, stop: CancellationToken, spoken: Spoken) -> Arc<Self> {
+    pub fn new(
+        services: Arc<Services>,
+        (flow, turns): (Flow, Arc<Semaphore>),
+        stop: CancellationToken,
+        spoken: Spoken,
+    ) -> Arc<Self> {
         let (scheme, name, h2) = match spoken {
             Spoken::Plain => (Scheme::Http, None, false),
             Spoken::Tls { name, h2 } => (Scheme::Https, Some(name), h2),
         };
-        let channel = Channel { scheme, name, port: flow.original.port() };
-        Arc::new(Self { services, flow, stop, channel, h2, websocket: Mutex::default() })
+        let most_fields = services.limits.http.fields;
+        let channel = Channel { scheme, name, port: flow.original.port(), most_fields };
+        Arc::new(Self { services, flow, stop, channel, h2, turns, websocket: Mutex::default() })
     }
 
     /// The connection goes on with a WebSocket once the request under way is answered.
@@ -67,15 +81,29 @@ impl Via {
         self.websocket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Leave for a request to be under way, when it is its turn.
+    pub async fn turn(&self) -> Result<Turn, OurAnswer> {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            return Ok(Turn(turn));
+        }
+        match timeout(TURN_WITHIN, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(turn) => Ok(Turn(turn.expect("the semaphore is never closed"))),
+            Err(_) => Err(OurAnswer::too_many_requests(self.services.limits.requests)),
+        }
+    }
+
     /// The body of a request, whole up to the limit when it is `needed` for judging.
     pub async fn take_body(&self, body: Incoming, needed: bool) -> Result<Intake, OurAnswer> {
         // An HTTP/2 client may wait for an answer before it goes on; an HTTP/1.1 client sends.
-        let body = Intake::streaming(body, !self.h2).await.map_err(|_broken| OurAnswer::broken_body())?;
+        let silence = self.services.limits.http.body_silence;
+        let body = Intake::streaming(body, !self.h2, silence).await;
+        let body = body.map_err(|why| OurAnswer::broken_body(&why))?;
         if needed { self.read_whole(body).await } else { Ok(body) }
     }
 
     /// Reads a body to its end or the limit.
     pub async fn read_whole(&self, body: Intake) -> Result<Intake, OurAnswer> {
-        body.read(self.services.max_body).await.map_err(|_broken| OurAnswer::broken_body())
+        let silence = self.services.limits.http.body_silence;
+        body.read(self.services.max_body, silence).await.map_err(|why| OurAnswer::broken_body(&why))
     }
 }

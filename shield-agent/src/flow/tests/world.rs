@@ -19,9 +19,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 
 use crate::dns::limits::Limits;
 use crate::flow::accept::Originals;
+use crate::flow::limits::Limits as FlowLimits;
 use crate::ipc::fds;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
-use crate::signer::{self, Authority, SignerLimits};
+use crate::signer::{self, Authority};
 use crate::worker::{self, Outside};
 
 pub(super) use approver::{Approver, stored};
@@ -77,12 +78,13 @@ impl World {
             own_addresses: vec![],
             hold_wait: Duration::from_secs(30),
             max_body: MAX_BODY,
+            limits: FlowLimits::default(),
         };
         change(&mut config);
         let (supervisor, theirs) = UnixStream::pair().unwrap();
         let (signing, to_signer) = tokio::io::duplex(1 << 16);
         let (approving, to_approver) = tokio::io::duplex(1 << 16);
-        tokio::spawn(async move { signer::serve(signing, &authority, SignerLimits::default()).await });
+        tokio::spawn(async move { signer::serve(signing, &authority, 50).await });
         let outside = Outside { originals: |_map| Arc::new(Table), compile: policy::compile, lanes: 0 };
         let worker = tokio::spawn(worker::run(theirs, to_approver, to_signer, outside));
         let (gate, dns) = introduce(&supervisor, config).await;

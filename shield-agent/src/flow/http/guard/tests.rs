@@ -4,6 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
+/// The usual longest head.
+const MAX_HEAD: usize = 64 << 10;
+
 /// Writes `bytes` in parts of `step` and returns what came through and why it stopped.
 async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Refused>) {
     let (mut sender, receiver) = tokio::io::duplex(step);
@@ -12,7 +15,7 @@ async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<Refused>) {
         // The guard may hang up before everything is written.
         let _ = sender.write_all(&bytes).await;
     });
-    let mut guard = Guard::new(receiver, None);
+    let mut guard = Guard::new(receiver, None, HttpLimits::default());
     let mut passed = Vec::new();
     guard.read_to_end(&mut passed).await.unwrap();
     let (stream, _, refused) = guard.into_parts();
@@ -40,7 +43,7 @@ async fn behind_an_offer_of_another_protocol_nothing_is_handed_on_and_nothing_lo
         let (mut sender, receiver) = tokio::io::duplex(step);
         let bytes = sent.clone().into_bytes();
         let writer = tokio::spawn(async move { sender.write_all(&bytes).await });
-        let mut guard = Guard::new(receiver, None);
+        let mut guard = Guard::new(receiver, None, HttpLimits::default());
         let mut passed = Vec::new();
         guard.read_to_end(&mut passed).await.unwrap();
         writer.await.unwrap().unwrap();
@@ -52,7 +55,7 @@ async fn behind_an_offer_of_another_protocol_nothing_is_handed_on_and_nothing_lo
 
 #[tokio::test]
 async fn what_is_not_http_is_given_back_whole() {
-    let mut guard = Guard::new(&b"SSH-2.0-x\r\nmore"[..], None);
+    let mut guard = Guard::new(&b"SSH-2.0-x\r\nmore"[..], None, HttpLimits::default());
     assert_eq!(guard.read(&mut [0; 9]).await.unwrap(), 0);
     let (_, rest, refused) = guard.into_parts();
     assert_eq!((&rest[..], refused.unwrap().why), (&b"SSH-2.0-x\r\nmore"[..], Unclear::NotHttp));

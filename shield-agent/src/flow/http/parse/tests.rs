@@ -5,7 +5,7 @@ use ::http::Request;
 use super::*;
 
 fn https() -> Channel {
-    Channel { scheme: Scheme::Https, name: Some("api.example.com".into()), port: 443 }
+    Channel { scheme: Scheme::Https, name: Some("api.example.com".into()), port: 443, most_fields: 200 }
 }
 
 fn head(uri: &str, fields: &[(&str, &str)]) -> Result<RequestHead, Unclear> {
