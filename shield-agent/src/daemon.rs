@@ -15,6 +15,8 @@ pub mod folders;
 pub mod gates;
 pub mod kept;
 pub mod kernel_events;
+#[cfg(feature = "ebpf-log")]
+mod kernel_log;
 pub mod launchers;
 pub mod lock;
 pub mod netns;

@@ -40,7 +40,10 @@ pub fn refuse(ctx: &impl EbpfContext, reason: Reason, errno: i32, aim: Aim) -> i
 #[inline(always)]
 pub fn note(ctx: &impl EbpfContext, reason: Reason, aim: Aim) {
     count(reason);
-    tell_call(&Told { aim, reason: reason as u32 }, netns_cookie(ctx));
+    let told = Told { aim, reason: reason as u32 };
+    #[cfg(feature = "log")]
+    log(&told);
+    tell_call(&told, netns_cookie(ctx));
 }
 
 /// Counts and tells that a packet was dropped.
@@ -49,7 +52,10 @@ pub fn drop_packet(ctx: &SkBuffContext, reason: Reason, aim: Aim) -> i32 {
     count(reason);
     // SAFETY: the helper reads the context the program was called with.
     let uid = unsafe { bpf_get_socket_uid(ctx.as_ptr().cast()) };
-    tell_packet(&Told { aim, reason: reason as u32 }, 0, uid);
+    let told = Told { aim, reason: reason as u32 };
+    #[cfg(feature = "log")]
+    log(&told);
+    tell_packet(&told, 0, uid);
     DENY
 }
 
@@ -100,6 +106,23 @@ fn tell_packet(told: &Told, netns_cookie: u64, uid: u32) {
             uid,
             comm: [0; COMM_LEN],
         },
+    );
+}
+
+/// Every time, where telling is at most once a second: for who works on the hooks. Not inlined into what tells: the two
+/// together need more of the stack than a program has.
+#[cfg(feature = "log")]
+#[inline(never)]
+fn log(told: &Told) {
+    let aim = told.aim;
+    aya_log_ebpf::debug!(
+        &(),
+        "reason {} what {} protocol {} to {:i} port {}",
+        told.reason,
+        aim.what,
+        aim.protocol,
+        aim.address.bytes(),
+        aim.port
     );
 }
 

@@ -20,6 +20,8 @@ mod squat;
 mod storm;
 mod strict;
 mod told;
+#[cfg(feature = "ebpf-log")]
+mod told_in_words;
 mod upgrade;
 
 use std::path::Path;

@@ -16,10 +16,14 @@ use sha2::{Digest, Sha256};
 use crate::project;
 
 const OBJECT: &str = "shield-agent/src/capture/gate.bpf.o";
+/// The object that says every verdict in words: never committed, read by `shield-agent` with its feature `ebpf-log`.
+const LOGGING_OBJECT: &str = "shield-agent/src/capture/gate-log.bpf.o";
 const MANIFEST: &str = "shield-agent/src/capture/gate.bpf.json";
 /// What the object is made of: the programs, their lock file and settings, and the types they share.
 const SOURCES: [&str; 3] = ["shield-ebpf", "shield-common/src", "shield-common/Cargo.toml"];
 const TARGET: &str = "bpfel-unknown-none";
+/// The nightly toolchain that is asked for. Its LLVM is 22, that of the linker: a linker cannot read what a newer one wrote.
+pub(crate) const NIGHTLY: &str = "nightly-2026-04-15";
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
 
 /// Rebuilds the object with whichever toolchain is here, and its manifest.
@@ -28,7 +32,7 @@ pub(crate) fn build() -> Result<()> {
     let linker = linker_version()?;
     let toolchain = Toolchain::find()?;
     println!("Building the kernel programs with {} and {linker}", toolchain.version);
-    let built = toolchain.build(root)?;
+    let built = toolchain.build(root, &[])?;
     let object = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     fs::write(root.join(OBJECT), &object).with_context(|| format!("cannot write {OBJECT}"))?;
     let manifest = json!({
@@ -39,6 +43,16 @@ pub(crate) fn build() -> Result<()> {
     });
     let text = serde_json::to_string_pretty(&manifest).context("cannot write the manifest")? + "\n";
     fs::write(root.join(MANIFEST), text).with_context(|| format!("cannot write {MANIFEST}"))
+}
+
+/// Builds the object that says every verdict in words, for who works on the hooks.
+pub(crate) fn build_logging() -> Result<()> {
+    let root = project::root();
+    linker_version()?;
+    let built = Toolchain::find()?.build(root, &["--features", "log"])?;
+    fs::copy(&built, root.join(LOGGING_OBJECT)).with_context(|| format!("cannot write {LOGGING_OBJECT}"))?;
+    println!("{LOGGING_OBJECT} is in: cargo build --features ebpf-log, and SHIELD_LOG=debug to read it");
+    Ok(())
 }
 
 /// The object and manifest as they are now, put back when dropped: a test run changes no committed file.
@@ -101,9 +115,9 @@ struct Toolchain {
 }
 
 impl Toolchain {
-    /// Prefers rustup's nightly with its sources, then a distribution's compiler with a `core` for BPF, built or not.
+    /// Prefers rustup's [`NIGHTLY`] with its sources, then a distribution's compiler with a `core` for BPF, built or not.
     fn find() -> Result<Self> {
-        let nightly: Vec<OsString> = ["rustup", "run", "nightly"].map(Into::into).into();
+        let nightly: Vec<OsString> = ["rustup", "run", NIGHTLY].map(Into::into).into();
         if let Some(found) = Self::with_source(&nightly, None) {
             return Ok(found);
         }
@@ -119,7 +133,7 @@ impl Toolchain {
         }
         bail!(
             "no Rust toolchain here can build for {TARGET}. Install one of:\n  \
-             rustup toolchain install nightly --component rust-src\n  \
+             rustup toolchain install {NIGHTLY} --component rust-src\n  \
              apt-get install rustc-web libstd-rust-web-dev-bpf   (Debian; prebuilt core)\n  \
              apt-get install rustc-web rust-web-src              (Debian; core from source)"
         )
@@ -139,11 +153,11 @@ impl Toolchain {
     }
 
     /// Compiles and links; gives the object's path.
-    fn build(&self, root: &Path) -> Result<PathBuf> {
+    fn build(&self, root: &Path, features: &[&str]) -> Result<PathBuf> {
         let target = project::target().join("ebpf");
         let mut cargo = Command::new(&self.cargo[0]);
         cargo.args(&self.cargo[1..]).args(["build", "--release", "--locked", "--target", TARGET]);
-        cargo.arg("--target-dir").arg(&target).current_dir(root.join("shield-ebpf"));
+        cargo.args(features).arg("--target-dir").arg(&target).current_dir(root.join("shield-ebpf"));
         if self.builds_core {
             cargo.args(["-Z", "build-std=core"]);
         }

@@ -25,6 +25,8 @@ cargo xtask test           install what is missing, then run everything CI runs
 cargo xtask check          the quick half: format, lints, tidy, policies
 cargo xtask tidy           the rules of this repository that no compiler knows
 cargo xtask build-ebpf     rebuild the kernel programs, which are committed as an object
+cargo xtask build-ebpf --log
+                           kernel programs that say every verdict in words, for who works on them
 cargo xtask bench [ROUNDS [METRIC...]]
                            what the gate costs, beside no gate and beside proxies that are installed
 cargo xtask suites [NAME...]
@@ -54,6 +56,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["check"] => check::quick(),
         ["tidy"] => tidy::repository(),
         ["build-ebpf"] => build_ebpf::build(),
+        ["build-ebpf", "--log"] => build_ebpf::build_logging(),
         ["bench", "--stages"] => bench::stages(),
         ["bench", ref words @ ..] => bench::measure(words),
         ["suites", ref names @ ..] => suites::compare(names),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build_ebpf::NIGHTLY;
 use crate::run::{self, command, loud};
 use crate::{project, suites};
 
@@ -340,8 +341,8 @@ pub(crate) fn system_python() -> &'static str {
 }
 
 fn has_bpf_toolchain() -> bool {
-    let nightly_source = "test -d \"$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/core\"";
-    run::succeeds("sh", &["-c", nightly_source]) || std::path::Path::new(DEBIAN_BPF_CORE).exists()
+    let nightly_source = r#"test -d "$(rustc +"$0" --print sysroot)/lib/rustlib/src/rust/library/core""#;
+    run::succeeds("sh", &["-c", nightly_source, NIGHTLY]) || std::path::Path::new(DEBIAN_BPF_CORE).exists()
 }
 
 /// Where Debian's `libstd-rust-web-dev-bpf` puts the target's prebuilt `core`.
@@ -349,7 +350,7 @@ const DEBIAN_BPF_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none";
 
 fn bpf_toolchain() -> Result<()> {
     if has("rustup") {
-        let nightly = ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"];
+        let nightly = ["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"];
         if loud(command("rustup", &nightly)).is_ok() {
             return Ok(());
         }

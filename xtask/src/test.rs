@@ -32,6 +32,11 @@ pub(crate) fn everything() -> Result<()> {
             "fuzz",
             cargo(&["test", "--quiet", "--package", "shield-fuzz", "--locked", "--test", "replay"]),
         );
+        // Built and loaded, so that it is there on the day somebody needs it.
+        stages.stage("kernel-log", build_ebpf::build_logging);
+        let mut in_words = end_to_end("host");
+        in_words.args(["--features", "ebpf-log", "told_in_words"]);
+        stages.tests("kernel-log-read", in_words);
         for target in ["host", "clients", "smuggling", "console", "faults", "attacks"] {
             stages.tests(target, end_to_end(target));
         }

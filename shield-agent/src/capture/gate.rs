@@ -204,6 +204,14 @@ impl Gate {
         Events::open(open_map(&self.pins, &EVENTS)?).map_err(map_error("open", &EVENTS))
     }
 
+    /// What the hooks say in words from now on; only hooks that were built to.
+    #[cfg(feature = "ebpf-log")]
+    pub fn kernel_log<L: log::Log>(&self, logger: L) -> Result<aya_log::EbpfLogger<L>, aya_log::Error> {
+        // All of them say it in one place.
+        let connect4 = self.programs.get("gate_connect4").copied();
+        aya_log::EbpfLogger::init_from_id_with_logger(connect4.unwrap_or_default(), logger)
+    }
+
     /// Connections whose record waits for the end of their handshake.
     pub fn handoffs(&self) -> Result<usize, CaptureError> {
         let map = open_map(&self.pins, &HANDOFFS)?;

@@ -21,7 +21,10 @@ use super::error::CaptureError;
 use super::pins::Pins;
 use super::sys;
 
+#[cfg(not(feature = "ebpf-log"))]
 static OBJECT: &[u8] = aya::include_bytes_aligned!("gate.bpf.o");
+#[cfg(feature = "ebpf-log")]
+static OBJECT: &[u8] = aya::include_bytes_aligned!("gate-log.bpf.o");
 
 /// Which cgroup a hook is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use shield_common::limits::PROBE_ADDRESS;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Supervisor;
@@ -61,7 +61,7 @@ pub struct Listening {
 
 /// One gate being listened to, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Ears(JoinHandle<()>);
+pub(super) struct Ears(JoinSet<()>);
 
 /// Nothing to listen to yet.
 pub(super) fn channel() -> (Listening, KernelEvents) {
@@ -81,11 +81,18 @@ impl Listening {
             source: aya::maps::MapError::IoError(io::Error::other(error)),
         })?;
         let proof = Proof::of(kind);
-        Ok(Ears(tokio::spawn(listen(gate.agent().clone(), events, proof, self.say.clone()))))
+        let mut ears = JoinSet::new();
+        ears.spawn(listen(gate.agent().clone(), events, proof, self.say.clone()));
+        #[cfg(feature = "ebpf-log")]
+        match gate.kernel_log(super::kernel_log::AsTracing) {
+            Ok(log) => _ = ears.spawn(super::kernel_log::pass_on(log)),
+            Err(error) => tracing::warn!(agent = %gate.agent(), "the hooks' log cannot be read: {error}"),
+        }
+        Ok(Ears(ears))
     }
 
     /// Reads what is left before a gate is removed, in place of who listened before.
-    pub(super) fn last_words(&self, gate: &Gate, kind: AgentKind, before: Ears) {
+    pub(super) fn last_words(&self, gate: &Gate, kind: AgentKind, Ears(before): Ears) {
         drop(before);
         let (mut events, mut proof) = (Vec::new(), Proof::of(kind));
         if let Ok(ring) = gate.events() {
@@ -95,12 +102,6 @@ impl Listening {
         if self.say.try_send(told).is_err() {
             tracing::debug!(agent = %gate.agent(), "the last words of a gate are lost in a flood");
         }
-    }
-}
-
-impl Drop for Ears {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
