@@ -9,6 +9,7 @@ mod git;
 mod grpc;
 mod http;
 mod identity;
+mod libraries;
 mod many;
 mod names;
 mod namespaces;

@@ -2,13 +2,16 @@
 //!
 //! Nothing is installed outside the system's package manager, rustup and `target/`.
 
+mod list;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use self::list as need;
 use crate::build_ebpf::NIGHTLY;
+use crate::project;
 use crate::run::{self, command, loud};
-use crate::{project, suites};
 
 /// Something a task needs.
 struct Need {
@@ -31,9 +34,10 @@ enum Source {
 
 /// Installs what `cargo xtask demo` lacks.
 pub(crate) fn for_demo(with_browser: bool) -> Result<()> {
-    let mut needs = vec![GIT, COMPILER, IP, CURL, NODE, PYTHON, PYTHON_CLIENTS];
+    let mut needs =
+        vec![need::GIT, need::COMPILER, need::IP, need::CURL, need::NODE, need::PYTHON, need::PYTHON_CLIENTS];
     if with_browser {
-        needs.extend([NPM, CHROMIUM, PLAYWRIGHT]);
+        needs.extend([need::NPM, need::CHROMIUM, need::PLAYWRIGHT]);
     }
     install(&needs)
 }
@@ -41,46 +45,61 @@ pub(crate) fn for_demo(with_browser: bool) -> Result<()> {
 /// Installs what `cargo xtask test` lacks.
 pub(crate) fn for_test() -> Result<()> {
     let everything = [
-        GIT,
-        COMPILER,
-        RUST_COMPONENTS,
-        IP,
-        NFT,
-        TMUX,
-        CURL,
-        DIG,
-        MUSL,
-        NODE,
-        NGINX,
-        HAPROXY,
-        APACHE,
-        LIGHTTPD,
-        PYTHON,
-        PYTHON_CLIENTS,
-        REDIS,
-        POSTGRESQL,
-        NPM,
-        CHROMIUM,
-        PLAYWRIGHT,
-        BPF_TOOLCHAIN,
-        BPF_LINKER,
+        need::GIT,
+        need::COMPILER,
+        need::RUST_COMPONENTS,
+        need::IP,
+        need::NFT,
+        need::TMUX,
+        need::CURL,
+        need::DIG,
+        need::MUSL,
+        need::NODE,
+        need::NGINX,
+        need::HAPROXY,
+        need::APACHE,
+        need::LIGHTTPD,
+        need::PYTHON,
+        need::PYTHON_CLIENTS,
+        need::REDIS,
+        need::POSTGRESQL,
+        need::NPM,
+        need::CHROMIUM,
+        need::PLAYWRIGHT,
+        need::BPF_TOOLCHAIN,
+        need::BPF_LINKER,
+        need::OPENSSL,
+        need::GNUTLS,
+        need::NSS,
+        need::GO,
+        need::BUN,
+        need::TESTSSL,
     ];
     install(&everything)
 }
 
 /// Installs what `cargo xtask bench` measures beside the gate.
 pub(crate) fn for_bench() -> Result<()> {
-    install(&[GIT, COMPILER, IP, PYTHON, NGINX, HAPROXY, MITMPROXY, HUDSUCKER])
+    install(&[
+        need::GIT,
+        need::COMPILER,
+        need::IP,
+        need::PYTHON,
+        need::NGINX,
+        need::HAPROXY,
+        need::MITMPROXY,
+        need::HUDSUCKER,
+    ])
 }
 
 /// Installs what `cargo xtask suites` compares with and without the gate.
 pub(crate) fn for_suites() -> Result<()> {
-    install(&[COMPILER, IP, NFT, PYTHON, SUITES])
+    install(&[need::COMPILER, need::IP, need::NFT, need::PYTHON, need::SUITES])
 }
 
 /// Installs what `cargo xtask fuzz` lacks: the search is a C++ library, and build-essential has that compiler too.
 pub(crate) fn for_fuzz() -> Result<()> {
-    install(&[COMPILER])
+    install(&[need::COMPILER])
 }
 
 /// Where the programs of these two are.
@@ -91,179 +110,6 @@ pub(crate) fn mitmproxy() -> PathBuf {
 pub(crate) fn hudsucker() -> PathBuf {
     project::target().join("needs/hudsucker/release/hudsucker-peer")
 }
-
-const GIT: Need = Need {
-    what: "git",
-    why: "tidy lists files with it; a client we gate",
-    present: || has("git"),
-    from: Source::Packages(&["git"]),
-};
-const COMPILER: Need = Need {
-    what: "a C compiler",
-    why: "SQLite and the cryptographic library are compiled from C",
-    present: || has("cc"),
-    from: Source::Packages(&["build-essential"]),
-};
-const RUST_COMPONENTS: Need = Need {
-    what: "rustfmt and clippy",
-    why: "format and lints are checked",
-    present: || has("cargo-fmt") && has("cargo-clippy"),
-    from: Source::Steps(|| loud(command("rustup", &["component", "add", "rustfmt", "clippy"]))),
-};
-const NFT: Need = Need {
-    what: "nft (nftables)",
-    why: "an agent tries to lead its packets elsewhere",
-    present: || has("nft"),
-    from: Source::Packages(&["nftables"]),
-};
-const TMUX: Need = Need {
-    what: "tmux",
-    why: "a program that would act for an agent, were it not hidden",
-    present: || has("tmux"),
-    from: Source::Packages(&["tmux"]),
-};
-const IP: Need = Need {
-    what: "ip (iproute2)",
-    why: "joins network namespaces",
-    present: || has("ip"),
-    from: Source::Packages(&["iproute2"]),
-};
-const CURL: Need = Need {
-    what: "curl",
-    why: "a client we gate",
-    present: || has("curl"),
-    from: Source::Packages(&["curl"]),
-};
-const DIG: Need = Need {
-    what: "dig",
-    why: "a resolver we gate",
-    present: || has("dig"),
-    from: Source::Packages(&["bind9-dnsutils"]),
-};
-const MUSL: Need = Need {
-    what: "musl-gcc",
-    why: "builds a static program that resolves names in its own way",
-    present: || has("musl-gcc"),
-    from: Source::Packages(&["musl-tools"]),
-};
-const NODE: Need = Need {
-    what: "Node.js",
-    why: "a client we gate",
-    present: || has("node"),
-    from: Source::Packages(&["nodejs"]),
-};
-const PYTHON: Need = Need {
-    what: "Python 3 with venv",
-    why: "a client we gate",
-    present: || run::succeeds("python3", &["-c", "import ensurepip, venv"]),
-    from: Source::Packages(&["python3", "python3-venv"]),
-};
-const PYTHON_CLIENTS: Need = Need {
-    what: "Python packages, in an environment under target/",
-    why: "clients we gate",
-    present: has_python_clients,
-    from: Source::Steps(python_clients),
-};
-const REDIS: Need = Need {
-    what: "Redis, server and client",
-    why: "a connection nobody can read",
-    present: || has("redis-server") && has("redis-cli"),
-    from: Source::Packages(&["redis-server", "redis-tools"]),
-};
-const POSTGRESQL: Need = Need {
-    what: "PostgreSQL, server and client",
-    why: "a connection nobody can read",
-    present: || has("psql") && std::path::Path::new("/usr/lib/postgresql").exists(),
-    from: Source::Packages(&["postgresql", "postgresql-client"]),
-};
-const NPM: Need = Need {
-    what: "npm",
-    why: "installs the browser's driver",
-    present: || has("npm"),
-    from: Source::Packages(&["npm"]),
-};
-const CHROMIUM: Need = Need {
-    what: "Chromium",
-    why: "a person's browser, for the console's tests",
-    present: || ["chromium", "chromium-browser", "google-chrome"].into_iter().any(has),
-    from: Source::Packages(&["chromium"]),
-};
-const PLAYWRIGHT: Need = Need {
-    what: "Playwright, in tests/console/node_modules",
-    why: "drives the browser",
-    present: || project::root().join("tests/console/node_modules/.package-lock.json").exists(),
-    from: Source::Steps(|| {
-        let mut npm = command("npm", &["ci", "--no-audit", "--no-fund"]);
-        npm.current_dir(project::root().join("tests/console"));
-        loud(npm)
-    }),
-};
-const NGINX: Need = Need {
-    what: "nginx",
-    why: "a proxy to compare with, a server to send to",
-    present: || has("nginx"),
-    from: Source::Packages(&["nginx-light"]),
-};
-const HAPROXY: Need = Need {
-    what: "haproxy",
-    why: "a proxy to compare with, a server to send to",
-    present: || has("haproxy"),
-    from: Source::Packages(&["haproxy"]),
-};
-const APACHE: Need = Need {
-    what: "Apache",
-    why: "a server to send to",
-    present: || has("apache2"),
-    from: Source::Packages(&["apache2-bin"]),
-};
-const LIGHTTPD: Need = Need {
-    what: "lighttpd",
-    why: "a server to send to",
-    present: || has("lighttpd") && std::path::Path::new("/usr/lib/lighttpd/mod_openssl.so").exists(),
-    from: Source::Packages(&["lighttpd", "lighttpd-mod-openssl"]),
-};
-const MITMPROXY: Need = Need {
-    what: "mitmproxy, in an environment under target/",
-    why: "an intercepting proxy to compare with",
-    present: || mitmproxy().join("mitmdump").exists(),
-    from: Source::Steps(|| {
-        let place = project::target().join("needs/mitmproxy");
-        let mut create = command(system_python(), &["-m", "venv", "--clear"]);
-        create.arg(&place);
-        loud(create)?;
-        let package = ["install", "--quiet", "--disable-pip-version-check", "mitmproxy==11.0.2"];
-        loud(command(place.join("bin/pip"), &package))
-    }),
-};
-const HUDSUCKER: Need = Need {
-    what: "hudsucker, built from tests/peers/hudsucker",
-    why: "an intercepting proxy to compare with",
-    present: || hudsucker().exists(),
-    from: Source::Steps(|| {
-        let mut build = run::cargo(&["build", "--release", "--locked", "--target-dir"]);
-        build.arg(project::target().join("needs/hudsucker"));
-        build.current_dir(project::root().join("tests/peers/hudsucker"));
-        loud(build)
-    }),
-};
-const SUITES: Need = Need {
-    what: "test suites of client libraries, under target/",
-    why: "run through the gate and without it",
-    present: suites::are_brought,
-    from: Source::Steps(suites::bring),
-};
-const BPF_TOOLCHAIN: Need = Need {
-    what: "a Rust toolchain for the BPF target",
-    why: "the kernel programs are rebuilt from source",
-    present: has_bpf_toolchain,
-    from: Source::Steps(bpf_toolchain),
-};
-const BPF_LINKER: Need = Need {
-    what: "bpf-linker",
-    why: "links the kernel programs",
-    present: || has("bpf-linker"),
-    from: Source::Steps(bpf_linker),
-};
 
 fn install(needs: &[Need]) -> Result<()> {
     let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
@@ -311,6 +157,17 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--no-install-recommends"], packages].concat())
+}
+
+/// Installs what the lock file of a directory says.
+fn npm(directory: &str) -> Result<()> {
+    let mut npm = command("npm", &["ci", "--no-audit", "--no-fund"]);
+    npm.current_dir(project::root().join(directory));
+    loud(npm)
+}
+
+fn npm_is_done(directory: &str) -> bool {
+    project::root().join(directory).join("node_modules/.package-lock.json").exists()
 }
 
 fn python_clients() -> Result<()> {
