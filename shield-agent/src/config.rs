@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dns::limits::Limits;
@@ -98,6 +99,8 @@ pub struct UpstreamHost {
     pub crls: Vec<PathBuf>,
     /// What we show when they ask who we are.
     pub identity: Option<TlsFiles>,
+    /// Where they are in plain HTTP, beside the addresses their names resolve to.
+    pub addresses: Vec<IpNet>,
 }
 
 /// `dns:`

@@ -81,7 +81,7 @@ impl Resolver {
         Arc::clone(self.lock().entry(agent.clone()).or_insert_with(new))
     }
 
-    /// Names an agent asked for that led to `address`, the latest first: a hint, never a reason.
+    /// Names an agent asked for that led to `address`, the latest first.
     pub fn names_of(&self, agent: &AgentName, address: IpAddr) -> Vec<Arc<str>> {
         self.asker(agent).names_of(address)
     }

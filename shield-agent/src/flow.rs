@@ -11,6 +11,7 @@ pub mod judge;
 pub mod limits;
 pub mod opaque;
 pub mod origin;
+pub mod plain;
 pub mod policy;
 pub mod relay;
 pub mod review;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::names::ExchangeId;
 use accept::{Accepted, Flow, Gate};
 use decrypt::{Opened, Readable};
+use http::canonical::Scheme;
 use http::spelling::Spelling;
 use http::{parse, serve as server};
 use policy::verdict::{Subject, Verdict};
@@ -132,6 +134,13 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
             action: &action,
             now,
         });
+        // What policy denies is denied wherever it would have gone.
+        if judgement.verdict != Verdict::Deny
+            && head.scheme == Scheme::Http
+            && let Err(elsewhere) = plain::check(&via, &head.host).await
+        {
+            return Ok(Box::pin(review::refuse_request(&via, &elsewhere)).await);
+        }
         let id = ExchangeId(ulid::Ulid::new());
         let verdict = judgement.verdict;
         let exchange =

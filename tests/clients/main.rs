@@ -13,6 +13,7 @@ mod libraries;
 mod many;
 mod names;
 mod namespaces;
+mod plain;
 mod private_service;
 mod quic;
 mod strict;

@@ -1,7 +1,10 @@
 //! `upstream:` — whom we trust on the way out, and who we are there.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::read::{absolute, positive, tls};
 use super::{UpstreamConfig, UpstreamHost};
@@ -27,7 +30,7 @@ pub(super) fn section(reader: &Reader, fields: &Fields<'_>) -> UpstreamConfig {
 }
 
 fn host(reader: &Reader, node: &Node) -> UpstreamHost {
-    let section = reader.fields(node, &["host", "roots", "crls", "identity"]);
+    let section = reader.fields(node, &["host", "roots", "crls", "identity", "addresses"]);
     let host = section.required(reader, "host").map_or(vec![], |node| reader.items(node).iter().collect());
     let pattern = |node: &Node| {
         let pattern = HostPattern::parse(reader.text(node)?);
@@ -37,15 +40,24 @@ fn host(reader: &Reader, node: &Node) -> UpstreamHost {
         let nodes = section.get(name).map_or(&[][..], |node| reader.items(node));
         nodes.iter().filter_map(|node| absolute(reader, node)).collect()
     };
-    let said = ["roots", "crls", "identity"].iter().any(|name| section.get(name).is_some());
+    let said = ["roots", "crls", "identity", "addresses"].iter().any(|name| section.get(name).is_some());
     if !said {
-        reader.mistake(section.place, "expected `roots`, `crls` or `identity` beside `host`");
+        reader.mistake(section.place, "expected `roots`, `crls`, `identity` or `addresses` beside `host`");
     }
+    let address = |node: &Node| {
+        let text = reader.text(node)?;
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let wanted =
+            |_| reader.mistake(node.place, format!("expected an address or a network, not `{text}`"));
+        network.map_err(wanted).ok()
+    };
+    let addresses = section.get("addresses").map_or(&[][..], |node| reader.items(node));
     UpstreamHost {
         host: host.into_iter().filter_map(pattern).collect(),
         roots: files("roots"),
         crls: files("crls"),
         identity: section.get("identity").and_then(|node| tls(reader, node)),
+        addresses: addresses.iter().filter_map(address).collect(),
     }
 }
 
@@ -56,11 +68,12 @@ mod tests {
     #[test]
     fn a_host_may_have_roots_lists_and_an_identity_of_its_own() {
         let text = "upstream: { hosts: [{ host: ['*.ACME.internal', vault.example], roots: /ca.pem, crls: [/a.crl], \
-                    identity: { cert: /c.pem, key: /k.pem } }] }";
+                    identity: { cert: /c.pem, key: /k.pem }, addresses: [10.0.0.0/8, '2001:db8::1'] }] }";
         let hosts = Config::parse("f", text).unwrap().upstream.hosts;
         let [host] = &hosts[..] else { panic!("{hosts:?}") };
         assert!(host.host[0].matches("crm.acme.internal") && host.host[1].matches("vault.example"));
         assert_eq!((host.roots.len(), host.crls.len()), (1, 1));
+        assert_eq!(host.addresses, ["10.0.0.0/8".parse().unwrap(), "2001:db8::1/128".parse().unwrap()]);
         assert_eq!(host.identity.as_ref().unwrap().key.to_str(), Some("/k.pem"));
     }
 
@@ -72,6 +85,7 @@ mod tests {
             "{ host: 'https://a.example', roots: /ca.pem }",
             "{ host: a.example, roots: ca.pem }",
             "{ host: a.example, identity: { cert: /c.pem } }",
+            "{ host: a.example, addresses: [somewhere] }",
             "{ host: a.example, root: /ca.pem, crls: /a.crl }",
         ] {
             let mistakes = Config::parse("f", &format!("upstream: {{ hosts: [{text}] }}")).unwrap_err().0;

@@ -62,6 +62,7 @@ pub fn read(
             roots: all("certificate", &host.roots, |root: CertificateDer<'_>| root.to_vec())?,
             crls: all("revocation list", &host.crls, |list: CertificateRevocationListDer<'_>| list.to_vec())?,
             identity: host.identity.as_ref().map(identity).transpose()?,
+            addresses: host.addresses.clone(),
         };
         let unusable = |source| UpstreamHostError::Unusable { number: number + 1, source };
         client_config(&trust, &usual, &provider).map_err(unusable)?;
@@ -123,7 +124,13 @@ mod tests {
         fs::set_permissions(&files.key, fs::Permissions::from_mode(mode)).unwrap();
         let roots = vec![files.cert.clone()];
         read(
-            &[UpstreamHost { host: vec![HostPattern::Any], roots, crls: vec![], identity: Some(files) }],
+            &[UpstreamHost {
+                host: vec![HostPattern::Any],
+                roots,
+                crls: vec![],
+                identity: Some(files),
+                addresses: vec![],
+            }],
             &[],
         )
     }

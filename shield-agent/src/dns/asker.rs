@@ -66,9 +66,22 @@ impl Asker {
         Some(if transport == Transport::Udp { question.fit(answer) } else { answer })
     }
 
-    /// Names asked for that led to `address`, the latest first: a hint, never a reason.
+    /// Names asked for that led to `address`, the latest first.
     pub fn names_of(&self, address: IpAddr) -> Vec<Arc<str>> {
         lock(&self.remembered).names(address, Instant::now())
+    }
+
+    /// Whether `host` is at `address`: as an answer to the agent said, or one that is asked for now in its place.
+    pub async fn leads_to(&self, host: &str, address: IpAddr) -> bool {
+        let is_known = || self.names_of(address).iter().any(|name| **name == *host);
+        if is_known() {
+            return true;
+        }
+        let Some(question) = Question::of(host, address.is_ipv6()) else { return false };
+        if self.judge(&question).is_ok() {
+            self.forward(&question, Transport::Udp).await;
+        }
+        is_known()
     }
 
     /// What is to be recorded by now.

@@ -83,6 +83,14 @@ impl Question {
         Ok(Self { metadata, query: lower, spelled: query, edns, name })
     }
 
+    /// Where a host is, in one of the two families; `None` when that is no name to ask for.
+    pub fn of(host: &str, v6: bool) -> Option<Self> {
+        let mut message = Message::query();
+        let kind = if v6 { RecordType::AAAA } else { RecordType::A };
+        message.add_query(Query::query(Name::from_ascii(format!("{host}.")).ok()?, kind));
+        Self::read(&message.to_vec().ok()?).ok()
+    }
+
     /// The name that is asked for, in lower case and without the dot at its end.
     pub fn name(&self) -> &Arc<str> {
         &self.name

@@ -1,6 +1,7 @@
-//! Which names an agent asked for before it went to an address: a hint for people, where a connection names nothing.
+//! Which names an agent asked for before it went to an address: a hint for people, where a connection names nothing, and
+//! the proof that a `Host` of plain HTTP is where the connection goes.
 //!
-//! Never a reason for a verdict: many names share an address, and an agent may ask for any of them.
+//! Never a reason to allow: many names share an address, and an agent may ask for any of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

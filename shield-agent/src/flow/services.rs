@@ -13,6 +13,7 @@ use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::decrypt::leaf::Leaves;
 use crate::flow::decrypt::signer::Signer;
 use crate::flow::limits::Limits;
+use crate::flow::plain::Places;
 use crate::flow::review::approver::Approver;
 use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::Upstream;
@@ -39,6 +40,8 @@ pub struct Services {
     pub callers: Callers,
     /// Where nothing goes.
     pub forbidden: Arc<Forbidden>,
+    /// Where hosts are that no name leads to.
+    pub places: Places,
     /// The agents' resolver.
     pub resolver: Arc<dns::Resolver>,
     /// `hold.wait`.
@@ -75,6 +78,7 @@ impl Services {
             upstream: Upstream::new(trust, Arc::clone(&forbidden), config.connect_timeout),
             callers,
             forbidden,
+            places: Places::new(&config.upstream_hosts),
             resolver,
             hold_wait: config.hold_wait,
             max_body: config.max_body,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,8 @@ pub struct HostTrust {
     pub crls: Vec<Vec<u8>>,
     /// What we show when they ask who we are.
     pub identity: Option<Identity>,
+    /// Where they are in plain HTTP, beside the addresses their names resolve to.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A client certificate and its key.

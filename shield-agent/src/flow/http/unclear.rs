@@ -1,5 +1,6 @@
 //! Why a message is not served: it can be read in more than one way, or asks for something that is not there.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ::http::StatusCode;
@@ -35,6 +36,17 @@ pub enum Unclear {
         /// What the connection was opened for.
         opened: String,
     },
+    /// Plain HTTP for a host that is not where its connection goes.
+    #[error(
+        "the request is for {host}, but nothing says that {host} is at {address}, where its connection goes: use the \
+         address its name resolves to, or https"
+    )]
+    Elsewhere {
+        /// Host of the request.
+        host: String,
+        /// Where the connection goes.
+        address: IpAddr,
+    },
     /// Clear, but not something that can pass yet.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -47,7 +59,7 @@ impl Unclear {
             Self::NotHttp | Self::Ambiguous(_) | Self::Host(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) | Self::TooMany(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Misdirected { .. } | Self::Elsewhere { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }

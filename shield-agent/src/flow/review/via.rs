@@ -1,6 +1,6 @@
 //! The connection a request came over, with everything its exchange needs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +26,8 @@ pub struct Via {
     pub stop: CancellationToken,
     /// What its requests must agree with.
     pub channel: Channel,
+    /// The host that plain HTTP was found to be at the connection's other end.
+    pub is_at: OnceLock<String>,
     h2: bool,
     turns: Arc<Semaphore>,
     websocket: Mutex<Option<Opened>>,
@@ -63,7 +65,16 @@ impl Via {
         };
         let most_fields = services.limits.http.fields;
         let channel = Channel { scheme, name, port: flow.original.port(), most_fields };
-        Arc::new(Self { services, flow, stop, channel, h2, turns, websocket: Mutex::default() })
+        Arc::new(Self {
+            services,
+            flow,
+            stop,
+            channel,
+            is_at: OnceLock::new(),
+            h2,
+            turns,
+            websocket: Mutex::default(),
+        })
     }
 
     /// The connection goes on with a WebSocket once the request under way is answered.

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use tokio::net::TcpListener;
 
-use super::world::{Origin, World, certificate_for, raw};
+use super::world::{Origin, World, at_home, certificate_for, raw};
 
 #[tokio::test]
 async fn an_allowed_request_reaches_the_origin_and_its_answer_the_agent() {
@@ -88,13 +88,24 @@ async fn an_answer_that_was_read_to_its_length_was_read_whole() {
 }
 
 #[tokio::test]
-async fn plain_http_goes_to_the_original_address() {
+async fn plain_http_goes_to_the_original_address_when_its_host_is_there() {
     let origin = Origin::http().await;
-    let world = World::start(&origin.root).await;
-    let got = world.http(origin.address).await.send("GET", "somewhere.example", "/", "").await;
-    assert_eq!(got.status, 200);
-    let received = origin.received().await;
-    assert_eq!(received.headers["host"], format!("somewhere.example:{}", origin.address.port()));
+    let hosts = vec![at_home("somewhere.example")];
+    let world = World::with(&origin.root, |config| config.upstream_hosts = hosts).await;
+    let literal = origin.address.ip().to_string();
+    for (host, status) in
+        [("somewhere.example", 200), ("elsewhere.example", 421), (&literal, 200), ("192.0.2.7", 421)]
+    {
+        let got = world.http(origin.address).await.send("GET", host, "/", "").await;
+        assert_eq!(got.status, status, "{host}: {}", got.text());
+        if status == 421 {
+            let said = String::from_utf8_lossy(&got.body).into_owned();
+            assert!(said.contains(&format!("nothing says that {host} is at 127.0.0.1")), "{said}");
+            continue;
+        }
+        let received = origin.received().await;
+        assert_eq!(received.headers["host"], format!("{host}:{}", origin.address.port()));
+    }
 }
 
 #[tokio::test]

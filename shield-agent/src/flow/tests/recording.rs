@@ -94,7 +94,7 @@ async fn an_agent_that_hangs_up_leaves_an_outcome_all_the_same() {
     // Accepts, reads and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = world.http(silent.local_addr().unwrap()).await;
-    let asking = tokio::spawn(async move { client.send("GET", "a.example", "/", "").await });
+    let asking = tokio::spawn(async move { client.send("GET", "localhost", "/", "").await });
     let (_socket, _) = silent.accept().await.unwrap();
     asking.abort();
     let outcome = world.approver.outcome().await;

@@ -20,8 +20,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 use crate::dns::limits::Limits;
 use crate::flow::accept::Originals;
 use crate::flow::limits::Limits as FlowLimits;
+use crate::flow::policy::host::HostPattern;
 use crate::ipc::fds;
-use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
+use crate::ipc::worker::{FromWorker, HostTrust, PolicyText, ToWorker, WorkerConfig};
 use crate::signer::{self, Authority};
 use crate::worker::{self, Outside};
 
@@ -71,7 +72,8 @@ impl World {
         let mut config = WorkerConfig {
             ca_certificate: ca.to_vec(),
             upstream_roots: vec![root.to_vec()],
-            upstream_hosts: vec![],
+            // No resolver says so here.
+            upstream_hosts: vec![at_home("localhost")],
             connect_timeout: Duration::from_secs(5),
             resolvers: vec![],
             names: Limits::default(),
@@ -102,6 +104,15 @@ impl World {
     /// How the worker ended.
     pub(super) async fn ended(self) -> Result<(), worker::WorkerError> {
         self.worker.await.unwrap()
+    }
+}
+
+/// A host of plain HTTP whose address is this one.
+pub(super) fn at_home(host: &str) -> HostTrust {
+    HostTrust {
+        host: vec![HostPattern::parse(host).unwrap()],
+        addresses: vec!["127.0.0.1/32".parse().unwrap()],
+        ..HostTrust::default()
     }
 }
 
