@@ -94,8 +94,12 @@ async fn converse(
             let left = server::http1(stream, (silence, limits), answer, &via.stop).await;
             review::conclude(&via, left).await;
         }
-        Readable::Plain(stream) => {
-            let via = Via::new(services, flow, stop, Spoken::Plain);
+        Readable::Plain { stream, h2: true } => {
+            let via = Via::new(services, flow, stop, Spoken::Plain { h2: true });
+            server::http2(stream, limits, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+        }
+        Readable::Plain { stream, h2: false } => {
+            let via = Via::new(services, flow, stop, Spoken::Plain { h2: false });
             let answer = |request| exchange(Arc::clone(&via), request);
             let left = server::http1(stream, (None, limits), answer, &via.stop).await;
             review::conclude(&via, left).await;

@@ -48,7 +48,12 @@ pub enum Readable {
         h2: bool,
     },
     /// Not TLS; perhaps HTTP.
-    Plain(TcpStream),
+    Plain {
+        /// The connection.
+        stream: TcpStream,
+        /// Whether it begins like HTTP/2, as clients do that know what their server speaks.
+        h2: bool,
+    },
 }
 
 /// A connection nobody looks into.
@@ -71,6 +76,9 @@ pub struct Limits {
     /// Until the TLS handshake is complete.
     pub handshake: Duration,
 }
+
+/// How every HTTP/2 client begins (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// See [`Limits::first_byte`].
 pub const FIRST_BYTE: Duration = Duration::from_secs(3);
@@ -139,7 +147,8 @@ pub async fn open(
     kept: impl Fn(&str) -> bool,
 ) -> Result<Opened, DecryptError> {
     let start = Instant::now();
-    let mut first = [0];
+    // Clients write the preface at once; one that comes in pieces begins like no HTTP.
+    let mut first = [0; HTTP2_PREFACE.len()];
     match timeout_at(start + limits.first_byte, stream.peek(&mut first)).await {
         Err(_) => {
             let why = "the client waits for the server to speak first".to_owned();
@@ -147,7 +156,7 @@ pub async fn open(
         }
         Ok(Ok(0)) => return Err(DecryptError::Closed),
         Ok(Ok(_)) if first[0] != hello::HANDSHAKE_RECORD => {
-            return Ok(Opened::Readable(Readable::Plain(stream)));
+            return Ok(Opened::Readable(Readable::Plain { stream, h2: first == *HTTP2_PREFACE }));
         }
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(DecryptError::Socket(error)),

@@ -59,6 +59,8 @@ pub struct Outbound {
     pub body: Outgoing,
     /// How the program spelled the names of its fields.
     pub spelling: Spelling,
+    /// Whether the program spoke HTTP/2 in the clear, and so must we.
+    pub knows_h2: bool,
 }
 
 impl Upstream {
@@ -75,7 +77,10 @@ impl Upstream {
         }
         let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
         let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-        let key = Key { agent: permit.agent().clone(), name, address, lane: thread::current().id() };
+        // In the clear nothing is agreed on: it is as the program knew it, and gRPC is never anything else.
+        let knows_h2 = name.is_none() && (request.knows_h2 || is_grpc(&request.head));
+        let key =
+            Key { agent: permit.agent().clone(), name, address, knows_h2, lane: thread::current().id() };
         let mut message = message(&request.head, request.body)?;
         request.spelling.apply(&mut message);
         match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
@@ -101,7 +106,8 @@ impl Upstream {
         alone: bool,
     ) -> Result<Answer, UpstreamError> {
         if alone {
-            let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection().await?;
+            let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?;
+            let fresh = fresh.into_connection(key.knows_h2).await?;
             return self.answer(fresh, message, &key, false).await.map_err(Unanswered::on_a_fresh_connection);
         }
         let mut waited = false;
@@ -126,7 +132,8 @@ impl Upstream {
 
     /// A connection that others may use as well, or after this request.
     async fn dial(&self, key: &Key) -> Result<Connection, UpstreamError> {
-        let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection().await?;
+        let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?;
+        let fresh = fresh.into_connection(key.knows_h2).await?;
         match &fresh {
             Connection::H1(_) => self.pool.unshared(key),
             Connection::H2(sender) => self.pool.share(key, sender),
@@ -165,6 +172,13 @@ pub fn message(head: &RequestHead, body: Outgoing) -> Result<Request<Outgoing>, 
     Ok(message)
 }
 
+/// How the content types of gRPC begin.
+const GRPC: &[u8] = b"application/grpc";
+
+fn is_grpc(head: &RequestHead) -> bool {
+    head.headers.iter().any(|field| field.name == "content-type" && field.value.starts_with(GRPC))
+}
+
 /// Puts a message into the form of the connection it goes over.
 pub fn adapt(message: &mut Request<Outgoing>, h2: bool) {
     if h2 {
@@ -172,8 +186,7 @@ pub fn adapt(message: &mut Request<Outgoing>, h2: bool) {
         for of_http1 in [HOST, TRANSFER_ENCODING] {
             message.headers_mut().remove(of_http1);
         }
-        let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-        if message.headers().get(CONTENT_TYPE).is_some_and(grpc) {
+        if message.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC)) {
             // gRPC servers may insist on it; it concerns this connection only.
             message.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -244,7 +257,7 @@ mod tests {
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
         let body = Outgoing::whole(Bytes::new(), Sent::default());
         let (body_digest, spelling) = (Some(Digest::of(b"")), Spelling::default());
-        upstream.send(permit, Outbound { head, body_digest, body, spelling }).await
+        upstream.send(permit, Outbound { head, body_digest, body, spelling, knows_h2: false }).await
     }
 
     #[tokio::test]

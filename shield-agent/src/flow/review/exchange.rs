@@ -60,10 +60,11 @@ impl Exchange<'_> {
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
         let mut outcome = Outcome::begin(Arc::clone(&services.approver), id).with(turn);
         if head.opens_websocket() {
-            return websocket::forward(via, permit, &head, outcome).await;
+            return websocket::forward(via, permit, (&head, spelling), outcome).await;
         }
         let sent = outcome.sent();
-        let outbound = Outbound { head, body_digest, body: body.outgoing(sent.clone()), spelling };
+        let knows_h2 = via.knows_h2();
+        let outbound = Outbound { head, body_digest, body: body.outgoing(sent.clone()), spelling, knows_h2 };
         match (services.upstream.send(permit, outbound).await, sent.unsendable()) {
             (Ok(answer), _) => Ok(Reply::passing(answer, outcome)),
             (Err(_), Some(why)) => {

@@ -56,6 +56,8 @@ async fn send(services: &Services, order: SendOrder) -> Result<StoredResponse, S
         body_digest: Some(Digest::of(&order.request.body)),
         body: Outgoing::whole(order.request.body, Sent::default()),
         spelling: Spelling::default(),
+        // Not stored; what has to be HTTP/2 is seen from its head.
+        knows_h2: false,
     };
     keep(services.upstream.send(permit, outbound).await.map_err(failure)?).await
 }
@@ -72,7 +74,7 @@ async fn open_websocket(
         let why = "the program did not wait for its WebSocket any longer".to_owned();
         return Err(SendFailure::NotSent(why));
     }
-    match services.upstream.open_websocket(permit, &head).await.map_err(failure)? {
+    match services.upstream.open_websocket(permit, &head, Spelling::default()).await.map_err(failure)? {
         Opening::Answered(answer) => keep(answer).await,
         Opening::Switched(fields, stream) => {
             let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();

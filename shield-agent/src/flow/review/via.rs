@@ -36,8 +36,11 @@ pub struct Via {
 /// What a connection turned out to speak.
 #[derive(Debug)]
 pub enum Spoken {
-    /// HTTP/1.1 in the clear.
-    Plain,
+    /// HTTP in the clear.
+    Plain {
+        /// Whether it is HTTP/2.
+        h2: bool,
+    },
     /// HTTP inside TLS for a name.
     Tls {
         /// Canonical name of the TLS session.
@@ -60,7 +63,7 @@ impl Via {
         spoken: Spoken,
     ) -> Arc<Self> {
         let (scheme, name, h2) = match spoken {
-            Spoken::Plain => (Scheme::Http, None, false),
+            Spoken::Plain { h2 } => (Scheme::Http, None, h2),
             Spoken::Tls { name, h2 } => (Scheme::Https, Some(name), h2),
         };
         let most_fields = services.limits.http.fields;
@@ -75,6 +78,11 @@ impl Via {
             turns,
             websocket: Mutex::default(),
         })
+    }
+
+    /// Whether the client knew that its server speaks HTTP/2 in the clear.
+    pub fn knows_h2(&self) -> bool {
+        self.h2 && self.channel.scheme == Scheme::Http
     }
 
     /// The connection goes on with a WebSocket once the request under way is answered.

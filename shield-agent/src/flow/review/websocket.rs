@@ -18,6 +18,7 @@ use super::reply::Reply;
 use super::via::Via;
 use crate::approval::permit::Permit;
 use crate::flow::http::canonical::RequestHead;
+use crate::flow::http::spelling::Spelling;
 use crate::flow::upstream::websocket::Opening;
 use crate::names::{AgentName, Digest};
 
@@ -33,10 +34,10 @@ pub struct Opened {
 pub(super) async fn forward(
     via: &Via,
     permit: Permit,
-    head: &RequestHead,
+    (head, spelling): (&RequestHead, Spelling),
     mut outcome: Outcome,
 ) -> Result<Response<Reply>, OurAnswer> {
-    match via.services.upstream.open_websocket(permit, head).await {
+    match via.services.upstream.open_websocket(permit, head, spelling).await {
         Ok(Opening::Answered(answer)) => Ok(Reply::passing(answer, outcome)),
         Ok(Opening::Switched(fields, stream)) => {
             outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());

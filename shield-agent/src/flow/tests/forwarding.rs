@@ -109,6 +109,26 @@ async fn plain_http_goes_to_the_original_address_when_its_host_is_there() {
 }
 
 #[tokio::test]
+async fn http_2_in_the_clear_stays_what_it_is_and_grpc_is_never_anything_else() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let (mut h2, mut h1) = (world.h2_in_the_clear(origin.address).await, world.http(origin.address).await);
+    let grpc = [("content-type", "application/grpc+proto")];
+    for (over_h2, fields, version) in
+        [(true, &[][..], Version::HTTP_2), (false, &[], Version::HTTP_11), (false, &grpc, Version::HTTP_2)]
+    {
+        let client = if over_h2 { &mut h2 } else { &mut h1 };
+        let got = client.send_with("POST", &origin.host(), "/", fields, "body").await;
+        assert_eq!(got.status, 200);
+        let received = origin.received().await;
+        assert_eq!((received.version, &received.body[..]), (version, &b"body"[..]));
+        assert_eq!(received.headers.contains_key("te"), !fields.is_empty());
+    }
+    let refused = h2.send("GET", "elsewhere.example", "/", "").await;
+    assert_eq!(refused.status, 421);
+}
+
+#[tokio::test]
 async fn names_of_fields_keep_their_spelling_both_ways() {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = origin.local_addr().unwrap();

@@ -146,7 +146,6 @@ const PAYLOADS: &[(&str, &str, &str)] = &[
         NOT_IMPLEMENTED,
         "GET http://other.example/ HTTP/1.1\r\nHost: other.example\r\n\r\n",
     ),
-    ("HTTP/2 without TLS", NOT_IMPLEMENTED, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 ];
 
 #[tokio::test]

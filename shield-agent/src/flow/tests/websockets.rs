@@ -69,7 +69,8 @@ async fn an_allowed_websocket_carries_the_same_bytes_both_ways_and_is_recorded()
     let (server, world) = Server::start().await;
     let mut client = server.client(&world, "/chat", "").await;
     let (mut origin, asked) = server.accept().await;
-    for field in ["connection: Upgrade", "upgrade: websocket", &format!("sec-websocket-key: {KEY}")] {
+    // As the client spelled them.
+    for field in ["Connection: Upgrade", "Upgrade: websocket", &format!("Sec-WebSocket-Key: {KEY}")] {
         assert!(asked.contains(&format!("{field}\r\n")), "{asked}");
     }
     // The first frame in the same packet as the agreement.

@@ -119,9 +119,10 @@ impl AsyncWrite for Dialed {
 }
 
 impl Dialed {
-    /// Speaks HTTP/2 where both sides agreed on it, else HTTP/1.1. The connection runs in a task of its own.
-    pub async fn into_connection(self) -> Result<Connection, UpstreamError> {
+    /// Speaks HTTP/2 where both sides agreed on it, or in the clear when that is known, else HTTP/1.1. The connection runs in a task of its own.
+    pub async fn into_connection(self, knows_h2: bool) -> Result<Connection, UpstreamError> {
         match self {
+            Self::Plain(stream) if knows_h2 => http2(TokioIo::new(stream)).await,
             Self::Plain(stream) => http1(TokioIo::new(stream)).await,
             Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 http2(TokioIo::new(stream)).await

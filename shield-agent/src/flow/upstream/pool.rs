@@ -36,6 +36,8 @@ pub struct Key {
     pub name: Option<String>,
     /// Where it goes.
     pub address: SocketAddr,
+    /// Whether HTTP/2 is spoken in the clear.
+    pub knows_h2: bool,
     /// The thread it lives on: to use it from another would wake two threads for every message.
     pub lane: ThreadId,
 }
@@ -210,7 +212,13 @@ mod tests {
 
     fn key() -> Key {
         let address = SocketAddr::from(([192, 0, 2, 1], 443));
-        Key { agent: "bot".parse().unwrap(), name: None, address, lane: std::thread::current().id() }
+        Key {
+            agent: "bot".parse().unwrap(),
+            name: None,
+            address,
+            knows_h2: false,
+            lane: std::thread::current().id(),
+        }
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use super::{Upstream, adapt, message};
 use crate::approval::permit::Permit;
 use crate::flow::http::canonical::{RequestHead, Scheme};
 use crate::flow::http::parse::connection_options;
+use crate::flow::http::spelling::Spelling;
 use crate::names::Digest;
 
 /// What servers put behind the key before they hash it (RFC 6455, 1.3).
@@ -38,26 +39,32 @@ pub enum Opening {
 
 impl Upstream {
     /// Sends a WebSocket handshake over a connection of its own, at most once.
-    pub async fn open_websocket(&self, permit: Permit, head: &RequestHead) -> Result<Opening, UpstreamError> {
+    pub async fn open_websocket(
+        &self,
+        permit: Permit,
+        head: &RequestHead,
+        spelling: Spelling,
+    ) -> Result<Opening, UpstreamError> {
         if !permit.names(head.digest(Some(Digest::of(b"")))) {
             return Err(UpstreamError::NotPermitted);
         }
         let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
         let name = (head.scheme == Scheme::Https).then_some(head.host.as_str());
         let dialed = self.dialer.dial_http1(address, name).await?;
-        match timeout(self.answer_within, handshake(dialed, head)).await {
+        match timeout(self.answer_within, handshake(dialed, head, spelling)).await {
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
         }
     }
 }
 
-async fn handshake(dialed: Dialed, head: &RequestHead) -> Result<Opening, UpstreamError> {
+async fn handshake(dialed: Dialed, head: &RequestHead, spelling: Spelling) -> Result<Opening, UpstreamError> {
     let mut request = message(head, Outgoing::whole(Bytes::new(), Sent::default()))?;
     adapt(&mut request, false);
     request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(dialed)).await.map_err(UpstreamError::NotWritten)?;
+    spelling.apply(&mut request);
+    let dialing = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(dialed)).await;
+    let (mut sender, connection) = dialing.map_err(UpstreamError::NotWritten)?;
     tokio::spawn(async move {
         // Its end is seen by whoever sends over it.
         let _ = connection.with_upgrades().await;

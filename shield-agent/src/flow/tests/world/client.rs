@@ -20,7 +20,7 @@ use super::World;
 /// A client connection through the gate.
 pub(in crate::flow::tests) enum Client {
     H1(http1::SendRequest<Full<Bytes>>),
-    H2(http2::SendRequest<Full<Bytes>>),
+    H2(http2::SendRequest<Full<Bytes>>, &'static str),
 }
 
 /// An answer, read to its end.
@@ -98,7 +98,15 @@ impl World {
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Client::H2(sender)
+        Client::H2(sender, "https")
+    }
+
+    /// Plain HTTP/2.
+    pub(in crate::flow::tests) async fn h2_in_the_clear(&self, original: SocketAddr) -> Client {
+        let stream = TokioIo::new(self.connect(original).await);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        Client::H2(sender, "http")
     }
 
     /// Plain HTTP/1.1.
@@ -140,7 +148,7 @@ impl Client {
         let mut request = Request::builder().method(method);
         request = match self {
             Self::H1(_) => request.uri(target).header("host", host),
-            Self::H2(_) => request.uri(format!("https://{host}{target}")),
+            Self::H2(_, scheme) => request.uri(format!("{scheme}://{host}{target}")),
         };
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -151,7 +159,7 @@ impl Client {
                 sender.ready().await.unwrap();
                 sender.send_request(request).await.unwrap()
             }
-            Self::H2(sender) => sender.send_request(request).await.unwrap(),
+            Self::H2(sender, _) => sender.send_request(request).await.unwrap(),
         };
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

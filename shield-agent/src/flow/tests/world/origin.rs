@@ -91,7 +91,7 @@ impl Origin {
         Self::start(root, Some(Arc::new(config).into())).await
     }
 
-    /// Plain HTTP/1.1.
+    /// Plain HTTP, whichever the client begins with.
     pub(in crate::flow::tests) async fn http() -> Self {
         Self::start(certificate_for("localhost", |_| {}).0, None).await
     }
@@ -117,6 +117,10 @@ impl Origin {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, connection, ledger.clone()));
                     let _ = match tls {
+                        None if speaks_h2(&socket).await => {
+                            let server = http2::Builder::new(TokioExecutor::new());
+                            server.serve_connection(TokioIo::new(socket), service).await
+                        }
                         None => http1::Builder::new().serve_connection(TokioIo::new(socket), service).await,
                         Some(tls) => match tls.accept(socket).await {
                             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
@@ -236,4 +240,10 @@ async fn answer(
         response = response.header("content-length", std::mem::take(&mut text).len());
     }
     Ok(response.body(Full::from(text)).unwrap())
+}
+
+/// Whether a client begins like HTTP/2.
+async fn speaks_h2(socket: &tokio::net::TcpStream) -> bool {
+    let mut first = [0; 3];
+    socket.peek(&mut first).await.is_ok() && first == *b"PRI"
 }
