@@ -29,6 +29,7 @@ use crate::ipc::fds;
 use crate::ipc::frame::FrameError;
 use crate::ipc::worker::{FromWorker, PolicyText, ToWorker, WorkerConfig};
 use gates::{Descriptors, Gates};
+pub use lanes::Count;
 use lanes::Lanes;
 
 /// Why the worker stops before it is told to.
@@ -58,7 +59,7 @@ pub struct Outside {
     /// Compiles policy files; the error is for the operator.
     pub compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>,
     /// Threads that serve connections beside the calling one.
-    pub lanes: usize,
+    pub lanes: Count,
 }
 
 /// Runs the role over its inherited channels until it was drained or the supervisor is gone.
@@ -111,11 +112,18 @@ pub async fn run(
     Ok(())
 }
 
+/// Agents with many connections that have lanes of their own for them.
+const SHARES: usize = 8;
+
+/// Most processors such an agent can keep busy.
+const LANES_OF_ONE: usize = 4;
+
 impl Outside {
-    /// The kernel's records, policy as it is written, and a lane for each processor.
+    /// The kernel's records, policy as it is written, and lanes for agents.
     pub fn real(compile: fn(&PolicyText) -> Result<Box<dyn Judge>, String>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { originals: |map| Arc::new(KernelRecords(map)), compile, lanes: processors - 1 }
+        let lanes = Count { beside: processors - 1, shares: SHARES, each: processors.min(LANES_OF_ONE) };
+        Self { originals: |map| Arc::new(KernelRecords(map)), compile, lanes }
     }
 }
 

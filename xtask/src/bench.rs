@@ -13,11 +13,22 @@ pub(crate) fn stages() -> Result<()> {
     loud(cargo(&["bench", "--package", "shield-agent", "--bench", "stages", "--locked"]))
 }
 
+/// Everything at once for so many minutes (`tests/src/bin/shield-soak.rs`).
+pub(crate) fn soak(minutes: &str) -> Result<()> {
+    needs::for_soak()?;
+    build()?;
+    loud(command(project::binary("release", "shield-soak"), &[minutes]))
+}
+
+fn build() -> Result<()> {
+    let packages = ["--package", "shield-agent", "--package", "shield-tests", "--bins"];
+    loud(cargo(&[&["build", "--release", "--locked"], &packages[..]].concat()))
+}
+
 /// Measures what the gate costs on this machine, now.
 pub(crate) fn measure(words: &[&str]) -> Result<()> {
     needs::for_bench()?;
-    let packages = ["--package", "shield-agent", "--package", "shield-tests", "--bins"];
-    loud(cargo(&[&["build", "--release", "--locked"], &packages[..]].concat()))?;
+    build()?;
     let mut measurement = command(project::binary("release", "shield-bench"), words);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(needs::mitmproxy()).chain(std::env::split_paths(&path));

@@ -29,6 +29,7 @@ cargo xtask build-ebpf --log
                            kernel programs that say every verdict in words, for who works on them
 cargo xtask bench [ROUNDS [METRIC...]]
                            what the gate costs, beside no gate and beside proxies that are installed
+cargo xtask soak [MINUTES] everything at once for ten minutes: does anything fail, does memory grow
 cargo xtask suites [NAME...]
                            the test suites of client libraries through the gate, compared with a run without it
 cargo xtask bench --stages what each stage of a request costs by itself
@@ -59,6 +60,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["build-ebpf", "--log"] => build_ebpf::build_logging(),
         ["bench", "--stages"] => bench::stages(),
         ["bench", ref words @ ..] => bench::measure(words),
+        ["soak"] => bench::soak("10"),
+        ["soak", minutes] => bench::soak(minutes),
         ["suites", ref names @ ..] => suites::compare(names),
         ["fuzz", target] => fuzz::search(target, "60"),
         ["fuzz", target, seconds] => fuzz::search(target, seconds),

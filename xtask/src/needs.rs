@@ -92,9 +92,23 @@ pub(crate) fn for_bench() -> Result<()> {
     ])
 }
 
+/// Installs what `cargo xtask soak` lacks.
+pub(crate) fn for_soak() -> Result<()> {
+    install(&[need::GIT, need::COMPILER, need::IP, need::CURL])
+}
+
 /// Installs what `cargo xtask suites` compares with and without the gate.
 pub(crate) fn for_suites() -> Result<()> {
-    install(&[need::COMPILER, need::IP, need::NFT, need::PYTHON, need::SUITES])
+    install(&[
+        need::COMPILER,
+        need::GIT,
+        need::IP,
+        need::NFT,
+        need::PYTHON,
+        need::NODE,
+        need::NPM,
+        need::SUITES,
+    ])
 }
 
 /// Installs what `cargo xtask fuzz` lacks: the search is a C++ library, and build-essential has that compiler too.

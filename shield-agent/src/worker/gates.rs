@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Share};
 use crate::dns;
 use crate::flow::accept::{Gate, Originals};
 use crate::flow::serve;
@@ -71,6 +71,7 @@ pub(super) struct Gates {
 struct Agent {
     slots: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    lanes: Arc<Share>,
     /// By the cookie of the network namespace.
     places: HashMap<u64, Served>,
 }
@@ -82,8 +83,8 @@ struct Served {
 
 impl Gates {
     /// No gates yet; their connections will be spread over `lanes`.
-    pub(super) fn new(services: Arc<Services>, lanes: Lanes) -> Self {
-        Self { services, lanes: Arc::new(lanes), served: HashMap::new(), under_way: TaskTracker::new() }
+    pub(super) fn new(services: Arc<Services>, lanes: Arc<Lanes>) -> Self {
+        Self { services, lanes, served: HashMap::new(), under_way: TaskTracker::new() }
     }
 
     /// Where tasks are counted that a drain waits for.
@@ -107,6 +108,7 @@ impl Gates {
         let served = self.served.entry(agent.clone()).or_insert_with(|| Agent {
             slots: Arc::new(Semaphore::new(limits.connections)),
             turns: Arc::new(Semaphore::new(limits.requests)),
+            lanes: Arc::new(self.lanes.share()),
             places: HashMap::new(),
         });
         let turns = Arc::clone(&served.turns);
@@ -117,7 +119,7 @@ impl Gates {
                 gate: Arc::clone(&gate),
                 slots: Arc::clone(&served.slots),
                 services: Arc::clone(&self.services),
-                lanes: Arc::clone(&self.lanes),
+                lanes: Arc::clone(&served.lanes),
                 under_way: self.under_way.clone(),
                 stop: stop.clone(),
             };
@@ -182,7 +184,7 @@ struct Accepting {
     gate: Arc<Gate>,
     slots: Arc<Semaphore>,
     services: Arc<Services>,
-    lanes: Arc<Lanes>,
+    lanes: Arc<Share>,
     under_way: TaskTracker,
     stop: CancellationToken,
 }
@@ -204,6 +206,7 @@ impl Accepting {
                     continue;
                 }
             };
+            let connections = self.services.limits.connections - self.slots.available_permits();
             // Answers are small and awaited; a failure costs time, not correctness.
             let _ = socket.set_nodelay(true);
             let (services, gate) = (Arc::clone(&self.services), Arc::clone(&self.gate));
@@ -212,7 +215,7 @@ impl Accepting {
                 serve(services, gate, socket, stop).await;
                 drop(slot);
             };
-            if let Err(error) = self.lanes.serve(&self.under_way, socket, served) {
+            if let Err(error) = self.lanes.serve(&self.under_way, (socket, connections), served) {
                 tracing::error!(agent = %self.gate.agent, %error, "a connection could not be given to a lane");
             }
         }

@@ -24,7 +24,7 @@ use crate::flow::policy::host::HostPattern;
 use crate::ipc::fds;
 use crate::ipc::worker::{FromWorker, HostTrust, PolicyText, ToWorker, WorkerConfig};
 use crate::signer::{self, Authority};
-use crate::worker::{self, Outside};
+use crate::worker::{self, Count, Outside};
 
 pub(super) use approver::{Approver, stored};
 pub(super) use client::raw;
@@ -87,7 +87,8 @@ impl World {
         let (signing, to_signer) = tokio::io::duplex(1 << 16);
         let (approving, to_approver) = tokio::io::duplex(1 << 16);
         tokio::spawn(async move { signer::serve(signing, &authority, 50).await });
-        let outside = Outside { originals: |_map| Arc::new(Table), compile: policy::compile, lanes: 0 };
+        let outside =
+            Outside { originals: |_map| Arc::new(Table), compile: policy::compile, lanes: Count::default() };
         let worker = tokio::spawn(worker::run(theirs, to_approver, to_signer, outside));
         let (gate, dns) = introduce(&supervisor, config).await;
         Self { gate, dns, approver: Approver::start(approving), supervisor, ca, worker }

@@ -1,9 +1,12 @@
 //! What is measured: a load each, and what its numbers mean.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use shield_tests::deployment::Deployment;
 use shield_tests::origin::SINK_PATH;
@@ -40,6 +43,8 @@ enum Means {
     Requests(&'static str),
     /// Delays.
     Delay,
+    /// Delays while somebody else asks for all there is.
+    CrowdedDelay,
     /// CPU of each new connection.
     Connections(&'static str),
     /// CPU for bodies of so many MiB.
@@ -51,7 +56,7 @@ enum Means {
 const API: &str = "api.acme.internal";
 const SMALL: &str = "/bytes/1024";
 
-pub(super) const METRICS: [Metric; 8] = [
+pub(super) const METRICS: [Metric; 9] = [
     // Before memory was used for anything else.
     Metric { name: "idle", host: API, path: SMALL, load: &["2000", "2000", "keep"], means: Means::Memory },
     Metric {
@@ -69,6 +74,13 @@ pub(super) const METRICS: [Metric; 8] = [
         means: Means::Requests("h2: CPU ms per 10,000 requests"),
     },
     Metric { name: "rate", host: API, path: SMALL, load: &["8", "2500", "rate=500"], means: Means::Delay },
+    Metric {
+        name: "crowd",
+        host: API,
+        path: SMALL,
+        load: &["8", "2500", "rate=500"],
+        means: Means::CrowdedDelay,
+    },
     Metric {
         name: "fresh",
         host: API,
@@ -124,17 +136,13 @@ impl Metric {
             Kind::Reverse(port, _) => (format!("127.0.0.1:{port}"), None),
             Kind::Connect(port, _) => (deployment.address(443), Some(format!("via=127.0.0.1:{port}"))),
         };
-        let load = deployment.dir().join("shield-load");
-        let load = load.to_str().context("a path of ASCII")?;
-        let mut words = vec![load, &host, &address, self.path];
+        let mut words = vec![host.as_str(), &address, self.path];
         words.extend(self.load.iter().copied().chain(via.as_deref()));
-        let mut command = if contestant.is_gate() {
-            deployment.agent("bench", &words)
-        } else {
-            let mut command = deployment.place.command(load);
-            command.args(&words[1..]).env("SSL_CERT_FILE", deployment.dir().join("origin-ca.pem"));
-            command
+        let _crowd = match self.means {
+            Means::CrowdedDelay => Some(Crowd::start(deployment, contestant, &address, via.as_deref())?),
+            _ => None,
         };
+        let mut command = load("bench", deployment, contestant, &words)?;
         let before = contestant.memory(deployment);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut stdin = child.stdin.take().context("standard input is piped")?;
@@ -163,7 +171,7 @@ impl Metric {
         match self.means {
             Means::Requests(_) => Some(10_000.0),
             Means::Connections(_) => Some(1.0),
-            Means::Delay | Means::Bodies(..) | Means::Memory => None,
+            Means::Delay | Means::CrowdedDelay | Means::Bodies(..) | Means::Memory => None,
         }
     }
 
@@ -183,6 +191,9 @@ impl Metric {
                 }
             }
             Means::Delay => values.extend([("p50 at 500/s, µs", of.p50_us), ("p99 at 500/s, µs", of.p99_us)]),
+            Means::CrowdedDelay => {
+                values.extend([("p50 beside a flood, µs", of.p50_us), ("p99 beside a flood, µs", of.p99_us)]);
+            }
             Means::Connections(name) => values.push((name, cpu / of.requests)),
             Means::Bodies(name, mib) => {
                 values.push((name, cpu / 1000.0 / (of.requests * mib * 1_048_576.0 / 1e9)));
@@ -193,5 +204,49 @@ impl Metric {
         let direct = matches!(contestant.kind, Kind::Direct);
         values.retain(|(name, _)| !direct || !name.contains("CPU"));
         values
+    }
+}
+
+/// The load client, as the agent `agent` where there is a gate.
+fn load(agent: &str, deployment: &Deployment, contestant: &Contestant, words: &[&str]) -> Result<Command> {
+    let load = deployment.dir().join("shield-load");
+    let load = load.to_str().context("a path of ASCII")?;
+    if contestant.is_gate() {
+        return Ok(deployment.agent(agent, &[&[load], words].concat()));
+    }
+    let mut command = deployment.place.command(load);
+    command.args(words).env("SSL_CERT_FILE", deployment.dir().join("origin-ca.pem"));
+    Ok(command)
+}
+
+/// Another agent that asks as fast as it is answered, over 64 connections, until this is dropped.
+struct Crowd(Child);
+
+impl Crowd {
+    fn start(
+        deployment: &Deployment,
+        contestant: &Contestant,
+        address: &str,
+        via: Option<&str>,
+    ) -> Result<Self> {
+        let mut words = vec![API, address, SMALL, "64", "1000000000"];
+        words.extend(via);
+        let mut command = load("crowd", deployment, contestant, &words)?;
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut crowd = Self(command.spawn()?);
+        let stdout = crowd.0.stdout.take().context("standard output is piped")?;
+        BufReader::new(stdout).read_line(&mut String::new())?;
+        crowd.0.stdin.as_mut().context("standard input is piped")?.write_all(b"\n")?;
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // It never ends by itself: its group is `shield run` and the load, or the load alone.
+        if let Ok(group) = i32::try_from(self.0.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+        }
+        let _ = self.0.wait();
     }
 }
