@@ -51,7 +51,8 @@ fn compare_all() -> Result<bool> {
         authorities +=
             &std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     }
-    let settings = Settings { policy: POLICY.into(), authorities, ..Settings::default() };
+    let upstream = detour::places();
+    let settings = Settings { policy: POLICY.into(), upstream, authorities, ..Settings::default() };
     let deployment = Deployment::start(settings)?;
     detour::open(&deployment)?;
     let detour = detour::library(deployment.dir())?;

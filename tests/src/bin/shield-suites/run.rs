@@ -9,13 +9,16 @@ use anyhow::{Context as _, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use shield_tests::deployment::{Deployment, output};
 
-use super::suites::Suite;
+use super::suites::{Runner, Suite};
 
 /// The user all runs are of: the one agents run as.
 const NOBODY: u32 = 65534;
 
 /// Minutes a suite may take.
 const PATIENCE: &str = "20m";
+
+/// What `timeout` exits with when it had to end what it ran.
+const TIMED_OUT: i32 = 124;
 
 /// How a suite's connections go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,14 @@ pub(super) enum Way {
     /// Over the detour and through the gate: what changes now is the gate's.
     Gate,
 }
+
+/// What has each runner report, beside the suites.
+const REPORTERS: [(&str, &str); 4] = [
+    ("report.py", include_str!("../../../suites/report.py")),
+    ("report-node.mjs", include_str!("../../../suites/report-node.mjs")),
+    ("report-mocha.cjs", include_str!("../../../suites/report-mocha.cjs")),
+    ("report-cargo.sh", include_str!("../../../suites/report-cargo.sh")),
+];
 
 /// What became of each test, by its name.
 pub(super) type Outcomes = BTreeMap<String, String>;
@@ -50,10 +61,10 @@ impl Ground<'_> {
         let directory = self.deployment.dir().join(suite.name);
         let report = self.deployment.dir().join(format!("{name}.report/outcomes"));
         self.prepare(suite, way, &directory, report.parent().context("it has a directory")?)?;
+        let words = self.words(suite, way, &report);
         let mut command = match way {
-            Way::Gate => self.deployment.agent(suite.name, &self.words(suite, way)),
+            Way::Gate => self.deployment.agent(suite.name, &words),
             Way::Direct | Way::Detour => {
-                let words = self.words(suite, way);
                 let mut command = self.deployment.by(NOBODY, &[], &words[0]);
                 command.args(&words[1..]);
                 command
@@ -69,19 +80,49 @@ impl Ground<'_> {
         let file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         command.stdout(file.try_clone()?).stderr(file);
         // Suites fail on purpose here: what each test did is in the report.
-        command.status().with_context(|| format!("cannot start the suite {name}"))?;
+        let status = command.status().with_context(|| format!("cannot start the suite {name}"))?;
+        ensure!(
+            status.code() != Some(TIMED_OUT),
+            "{name} took longer than {PATIENCE}: see {}",
+            log.display()
+        );
         read(&report).with_context(|| format!("{name} did not end by itself: see {}", log.display()))
     }
 
-    fn words(&self, suite: &Suite, way: Way) -> Vec<String> {
+    fn words(&self, suite: &Suite, way: Way, report: &Path) -> Vec<String> {
         let mut words = vec!["env".to_owned()];
         if way != Way::Direct {
             words.push(format!("LD_PRELOAD={}", self.detour.display()));
         }
-        let python = self.brought.join("python/bin/python").display().to_string();
-        words.extend(["timeout", PATIENCE, &python, "-m", "pytest", "-p", "report"].map(str::to_owned));
-        words.extend(["-p", "no:unraisableexception", "--timeout", "20", "-q"].map(str::to_owned));
-        words.extend(suite.arguments.iter().map(|word| (*word).to_owned()));
+        words.extend(["timeout", PATIENCE].map(str::to_owned));
+        let brought = |file: &str| self.brought.join(file).display().to_string();
+        let plugin = |file: &str| self.deployment.dir().join("plugin").join(file).display().to_string();
+        let (runner, further) = match suite.runner {
+            Runner::Pytest(arguments) => {
+                let pytest =
+                    ["-m", "pytest", "-p", "report", "-p", "no:unraisableexception"].map(str::to_owned);
+                let quiet = ["--timeout", "20", "-q"].map(str::to_owned);
+                ([&[brought("python/bin/python")], &pytest[..], &quiet[..]].concat(), arguments)
+            }
+            Runner::Node(files) => {
+                let reporter = format!("--test-reporter={}", plugin("report-node.mjs"));
+                let to = format!("--test-reporter-destination={}", report.display());
+                let node = "exec node --expose-gc --test --test-timeout=30000";
+                // A shell finds the files: not every Node.js does.
+                let line = format!("{node} {reporter} {to} {}", files.join(" "));
+                (vec!["sh".to_owned(), "-c".to_owned(), line], &[][..])
+            }
+            Runner::Mocha(files) => {
+                let mocha = brought("node_modules/mocha/bin/mocha");
+                (vec![mocha, "--exit".to_owned(), "--reporter".to_owned(), plugin("report-mocha.cjs")], files)
+            }
+            Runner::Cargo(names) => {
+                let programs = self.brought.join(suite.source).join("target/debug/deps");
+                (vec!["sh".into(), plugin("report-cargo.sh"), programs.display().to_string()], names)
+            }
+        };
+        words.extend(runner);
+        words.extend(further.iter().map(|word| (*word).to_owned()));
         words
     }
 
@@ -119,8 +160,11 @@ impl Ground<'_> {
         fs::write(self.authority_file(), self.authority).context("cannot write the authority")?;
         let plugin = self.deployment.dir().join("plugin");
         fs::create_dir(&plugin).context("cannot make a directory for the plugin")?;
-        fs::write(plugin.join("report.py"), include_str!("../../../suites/report.py"))
-            .context("cannot write the plugin")
+        for (name, text) in REPORTERS {
+            fs::write(plugin.join(name), text).with_context(|| format!("cannot write {name}"))?;
+        }
+        let modules = self.deployment.dir().join("node_modules");
+        std::os::unix::fs::symlink(self.brought.join("node_modules"), modules).context("cannot link packages")
     }
 }
 
