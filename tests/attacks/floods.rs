@@ -53,7 +53,7 @@ fn no_flood_of_frames_moves_the_gates_memory_or_another_agents_service() -> Resu
     };
     ensure!(served("before")?, "nothing is served");
     let worker = deployment.daemon.pid(Role::Worker).context("no worker")?;
-    let before = resident(worker)?;
+    let before = deployment.daemon.resident(Role::Worker)?;
     deployment.origin.pause();
     let mut flooding = Flooding::start(&deployment, &clients)?;
     let mut known = [&ENDED[..], &BORNE].concat();
@@ -63,20 +63,13 @@ fn no_flood_of_frames_moves_the_gates_memory_or_another_agents_service() -> Resu
         ensure!(ended == ENDED.contains(&name), "{flood}");
         ensure!(served(name)?, "nobody else is served after {flood}");
         known.retain(|other| *other != name);
-        let now = resident(worker)?;
+        let now = deployment.daemon.resident(Role::Worker)?;
         ensure!(now < before + COST, "after {flood} the worker has {now} KiB, {before} KiB before all");
     }
     ensure!(known.is_empty(), "these did not come: {known:?}");
     ensure!(deployment.daemon.pid(Role::Worker) == Some(worker), "the worker is another one");
     deployment.origin.resume();
     Ok(())
-}
-
-/// Memory of a process, KiB.
-fn resident(pid: nix::unistd::Pid) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// The agent that floods. Its connections stay open until it is dropped.

@@ -93,4 +93,30 @@ def many_requests_that_wait():
     return ", ".join(told(connection) for connection in kept)
 
 
+def a_pipeline_whose_answers_nobody_reads():
+    """Asks for long answers until nothing more is taken."""
+    connection = connect()
+    connection.settimeout(2)
+    requests = (head(path="/bytes/1000000") + b"\r\n") * 200
+    asked = 0
+    try:
+        while asked < 400_000:
+            connection.sendall(requests)
+            asked += 200
+    except TimeoutError:
+        pass
+    print("kept", flush=True)
+    sys.stdin.read()
+    return "taken" if asked == 400_000 else "held back"
+
+
+def a_body_in_chunks_of_a_byte():
+    connection = connect()
+    connection.sendall(head("POST", "/crumbs", "Transfer-Encoding: chunked\r\n\r\n"))
+    for _ in range(100):
+        connection.sendall(b"1\r\na\r\n" * 1000)
+    connection.sendall(b"0\r\n\r\n")
+    return told(connection)
+
+
 print(globals()[sys.argv[1]](), flush=True)

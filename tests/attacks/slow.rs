@@ -6,11 +6,14 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use shield_tests::client::{Client, Clients, Errand, python};
-use shield_tests::deployment::{Deployment, Settings, output};
+use shield_tests::deployment::{Deployment, Role, Settings, output};
 
 /// Short, so that a test need not wait for what a deployment would.
 const LIMITS: &str = "connections_per_agent: 32, requests_per_agent: 6, head_within: 1s, idle: 2s, \
                       handshake_within: 1s, body_silence: 1s";
+
+/// What a flood may cost the worker, KiB.
+const COST: u64 = 50 << 10;
 
 #[test]
 fn whoever_is_slow_is_cut_at_the_limit_that_is_for_it() -> Result<()> {
@@ -54,6 +57,36 @@ fn requests_beyond_an_agents_share_wait_for_their_turn_while_others_are_served()
     site.deployment.origin.resume();
     let told = kept.release()?;
     ensure!(told.matches("200 OK").count() == 8, "told {told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_pipeline_whose_answers_nobody_reads_is_held_back_and_costs_little_memory() -> Result<()> {
+    let site = Site::new()?;
+    ensure!(site.serves("other")?, "another agent is not served");
+    let before = site.deployment.daemon.resident(Role::Worker)?;
+    let kept = Kept::start(&site, "greedy", "a_pipeline_whose_answers_nobody_reads")?;
+    let after = site.deployment.daemon.resident(Role::Worker)?;
+    ensure!(after < before + COST, "the worker went from {before} to {after} KiB");
+    ensure!(site.serves("other")?, "another agent is not served");
+    let told = kept.release()?;
+    ensure!(told.trim() == "held back", "told {told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_body_in_chunks_of_a_byte_arrives_whole_and_costs_little_memory() -> Result<()> {
+    let site = Site::new()?;
+    ensure!(site.serves("other")?, "another agent is not served");
+    let before = site.deployment.daemon.resident(Role::Worker)?;
+    let told = output(&mut site.agent("crumbs", "a_body_in_chunks_of_a_byte"))?;
+    let told = String::from_utf8(told.stdout)?;
+    ensure!(told.trim() == "HTTP/1.1 200 OK", "told {told:?}");
+    let after = site.deployment.daemon.resident(Role::Worker)?;
+    ensure!(after < before + COST, "the worker went from {before} to {after} KiB");
+    let arrived = site.deployment.origin.ledger.of("POST", "/crumbs");
+    let length = arrived.first().and_then(|receipt| receipt.body.as_ref()).map(|body| body.len());
+    ensure!(arrived.len() == 1 && length == Some(100_000), "{} arrived, {length:?}", arrived.len());
     Ok(())
 }
 

@@ -12,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::unistd::Pid;
 use shield_tests::deployment::{Deployment, Role, Settings, output, tool};
 use shield_tests::origin::SINK_PATH;
 
@@ -127,20 +126,15 @@ fn approve_one(deployment: &Deployment, number: usize) -> Result<()> {
 }
 
 fn look(deployment: &Deployment) -> Result<Vec<(String, Look)>> {
-    let of = |role: Role| {
-        let pid = deployment.daemon.pid(role).with_context(|| format!("{role:?} does not run"))?;
-        Ok((format!("{role:?}"), Look::at(pid)?))
-    };
+    let of = |role: Role| Ok((format!("{role:?}"), Look::at(deployment, role)?));
     Role::ALL.into_iter().map(of).collect()
 }
 
 impl Look {
-    fn at(pid: Pid) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|it| it.split_whitespace().next()).context("no VmRSS")?.parse()?;
+    fn at(deployment: &Deployment, role: Role) -> Result<Self> {
+        let pid = deployment.daemon.pid(role).with_context(|| format!("{role:?} does not run"))?;
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
-        Ok(Self { kib, descriptors })
+        Ok(Self { kib: deployment.daemon.resident(role)?, descriptors })
     }
 
     fn spelled(self) -> String {

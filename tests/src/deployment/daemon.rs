@@ -101,6 +101,14 @@ impl Daemon {
             .map(pid)
     }
 
+    /// Memory of a role, KiB.
+    pub fn resident(&self, role: Role) -> Result<u64> {
+        let pid = self.pid(role).with_context(|| format!("{role:?} does not run"))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// Ends a role with SIGKILL and waits until it is gone.
     pub fn kill(&mut self, role: Role) -> Result<()> {
         let target = self.pid(role).with_context(|| format!("{role:?} does not run"))?;
