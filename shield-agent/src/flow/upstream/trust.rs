@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::VerifierBuilderError;
@@ -104,6 +104,9 @@ pub fn client_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Early data can be replayed: a request would be executed twice.
     config.enable_early_data = false;
+    // A resumed session is not verified: what was revoked or ran out since would pass. And rustls keeps sessions by name:
+    // one that another server of that name does not know can end its handshake.
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 
@@ -122,3 +125,6 @@ fn no_verifier(error: VerifierBuilderError) -> Error {
         other => Error::General(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
