@@ -1,3 +1,5 @@
+//! Whom we trust is asked again for every connection.
+
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
