@@ -321,7 +321,8 @@ fn journal(criterion: &mut Criterion) {
                 judgement: judgement.clone(),
                 digest: Some(digest),
             };
-            let permit = Permit::by_rule(approver.recorder.accept(record, digest).await.expect("recorded"));
+            let permit =
+                Permit::by_rule(approver.recorder.accept(record.into(), digest).await.expect("recorded"));
             let took = Duration::from_millis(1);
             let outcome =
                 ExchangeOutcome { exchange, status: Some(200), sent: 0, received: 0, took, error: None };

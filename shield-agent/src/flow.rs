@@ -44,28 +44,31 @@ use review::{Exchange, Spoken, Via, own};
 use services::Services;
 
 /// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
+///
+/// What a connection does once is boxed: an idle one holds what its requests need and no more.
 pub async fn serve(services: Arc<Services>, gate: Arc<Gate>, socket: TcpStream, stop: CancellationToken) {
     let flow = match accept::identify(&gate, (&services.forbidden, &services.callers), socket.as_fd()).await {
         Ok(Accepted::Flow(flow)) => flow,
         Ok(Accepted::Probe) => return accept::answer_probe(socket, &gate.agent).await,
-        Ok(Accepted::Dns) => return services::answer_dns(&services, &gate.agent, socket).await,
+        Ok(Accepted::Dns) => return Box::pin(services::answer_dns(&services, &gate.agent, socket)).await,
         Err(error) => return accept::turn_away(socket, &gate.agent, &error),
     };
     let mut socket = socket;
     loop {
         let limits = opaque::limits(&services, &flow);
         let kept = |name: &str| opaque::is_kept(&services, &flow, name);
-        let unread = match decrypt::open(socket, flow.original.ip(), &services.leaves, limits, kept).await {
+        let opened = decrypt::open(socket, flow.original.ip(), &services.leaves, limits, kept);
+        let unread = match Box::pin(opened).await {
             Ok(Opened::Readable(readable)) => {
                 return converse(services, (*flow, Arc::clone(&gate.turns)), readable, stop).await;
             }
             Ok(Opened::Unreadable { stream, why }) => {
-                return review::refuse::opaque(&services, &flow, stream, None, &why).await;
+                return Box::pin(review::refuse::opaque(&services, &flow, stream, None, &why)).await;
             }
             Ok(Opened::Opaque(unread)) => unread,
-            Err(error) => return review::refuse::undecrypted(&services, &flow, &error).await,
+            Err(error) => return Box::pin(review::refuse::undecrypted(&services, &flow, &error)).await,
         };
-        match opaque::serve(&services, &flow, unread, &stop).await {
+        match Box::pin(opaque::serve(&services, &flow, unread, &stop)).await {
             Some(speaking) => socket = speaking,
             None => return,
         }
@@ -92,7 +95,7 @@ async fn converse(
             let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
             let answer = |request| exchange(Arc::clone(&via), request);
             let left = server::http1(stream, (silence, limits), answer, &via.stop).await;
-            review::conclude(&via, left).await;
+            Box::pin(review::conclude(&via, left)).await;
         }
         Readable::Plain { stream, h2: true } => {
             let via = Via::new(services, flow, stop, Spoken::Plain { h2: true });
@@ -102,7 +105,7 @@ async fn converse(
             let via = Via::new(services, flow, stop, Spoken::Plain { h2: false });
             let answer = |request| exchange(Arc::clone(&via), request);
             let left = server::http1(stream, (None, limits), answer, &via.stop).await;
-            review::conclude(&via, left).await;
+            Box::pin(review::conclude(&via, left)).await;
         }
     }
 }
@@ -114,7 +117,10 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
     let spelling = Spelling::take(&mut parts);
     let head = match parse::canonical_head(&parts, &via.channel) {
         Ok(head) => head,
-        Err(unclear) => return Reply::to(&parts, review::refuse_request(&via, &unclear).await),
+        Err(unclear) => {
+            let refused = Box::pin(review::refuse_request(&via, &unclear)).await;
+            return Reply::to(&parts, refused);
+        }
     };
     let dialect = Dialect::of(&head);
     let answered = async {
@@ -141,7 +147,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         // What policy denies is denied wherever it would have gone.
         if judgement.verdict != Verdict::Deny
             && head.scheme == Scheme::Http
-            && let Err(elsewhere) = plain::check(&via, &head.host).await
+            && let Err(elsewhere) = Box::pin(plain::check(&via, &head.host)).await
         {
             return Ok(Box::pin(review::refuse_request(&via, &elsewhere)).await);
         }
@@ -149,6 +155,7 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         let verdict = judgement.verdict;
         let exchange =
             Exchange { id, via: &via, turn, arrived, destination, head, spelling, body, action, judgement };
+        let exchange = Box::new(exchange);
         match verdict {
             Verdict::Allow => exchange.forward().await,
             // Rare, and boxed so that an allowed request does not carry the room they need.

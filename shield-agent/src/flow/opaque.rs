@@ -79,7 +79,7 @@ async fn connect(
         Digest::of(format!("agent.shield connection v1 {original} {:?}", opaque.tls_name).as_bytes());
     let record = record(flow, opaque, judgement, digest);
     let exchange = record.exchange;
-    let permit = match services.approver.recorder.accept(record, digest).await {
+    let permit = match services.approver.recorder.accept(record.into(), digest).await {
         Ok(accepted) => Permit::by_rule(accepted),
         Err(error) => {
             tracing::warn!(%agent, %original, %error, "a connection was not passed: it cannot be recorded");

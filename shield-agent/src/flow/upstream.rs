@@ -71,19 +71,10 @@ impl Upstream {
     }
 
     /// Sends one request and returns the beginning of its answer; the rest streams.
-    pub async fn send(&self, permit: Permit, request: Outbound) -> Result<Answer, UpstreamError> {
-        if !permit.names(request.head.digest(request.body_digest)) {
-            return Err(UpstreamError::NotPermitted);
-        }
-        let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
-        let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-        // In the clear nothing is agreed on: it is as the program knew it, and gRPC is never anything else.
-        let knows_h2 = name.is_none() && (request.knows_h2 || is_grpc(&request.head));
-        let key =
-            Key { agent: permit.agent().clone(), name, address, knows_h2, lane: thread::current().id() };
-        let mut message = message(&request.head, request.body)?;
-        request.spelling.apply(&mut message);
-        match timeout(self.answer_within, self.exchange(key, message, permit.is_reviewed())).await {
+    pub async fn send(&self, permit: Permit, request: Box<Outbound>) -> Result<Answer, UpstreamError> {
+        let alone = permit.is_reviewed();
+        let (key, message) = prepare(&permit, request)?;
+        match timeout(self.answer_within, self.exchange(key, message, alone)).await {
             Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
@@ -102,12 +93,11 @@ impl Upstream {
     async fn exchange(
         &self,
         key: Key,
-        mut message: Request<Outgoing>,
+        mut message: Box<Request<Outgoing>>,
         alone: bool,
     ) -> Result<Answer, UpstreamError> {
         if alone {
-            let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?;
-            let fresh = fresh.into_connection(key.knows_h2).await?;
+            let fresh = Box::pin(self.dial_alone(&key)).await?;
             return self.answer(fresh, message, &key, false).await.map_err(Unanswered::on_a_fresh_connection);
         }
         let mut waited = false;
@@ -116,7 +106,7 @@ impl Upstream {
                 match self.answer(kept, message, &key, true).await {
                     Ok(answer) => return Ok(answer),
                     // The other side closed an idle connection before a byte of this request was written.
-                    Err(Unanswered { unwritten: Some(unwritten), .. }) => message = *unwritten,
+                    Err(Unanswered { unwritten: Some(unwritten), .. }) => message = unwritten,
                     Err(unanswered) => return Err(UpstreamError::Exchange(unanswered.error)),
                 }
             }
@@ -124,16 +114,20 @@ impl Upstream {
             if first.is_none() && !mem::replace(&mut waited, true) {
                 continue;
             }
-            let fresh = self.dial(&key).await?;
+            let fresh = Box::pin(self.dial(&key)).await?;
             drop(first);
             return self.answer(fresh, message, &key, true).await.map_err(Unanswered::on_a_fresh_connection);
         }
     }
 
+    /// A connection nobody else uses.
+    async fn dial_alone(&self, key: &Key) -> Result<Connection, UpstreamError> {
+        self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection(key.knows_h2).await
+    }
+
     /// A connection that others may use as well, or after this request.
     async fn dial(&self, key: &Key) -> Result<Connection, UpstreamError> {
-        let fresh = self.dialer.dial(key.address, key.name.as_deref()).await?;
-        let fresh = fresh.into_connection(key.knows_h2).await?;
+        let fresh = self.dial_alone(key).await?;
         match &fresh {
             Connection::H1(_) => self.pool.unshared(key),
             Connection::H2(sender) => self.pool.share(key, sender),
@@ -144,7 +138,7 @@ impl Upstream {
     async fn answer(
         &self,
         mut connection: Connection,
-        message: Request<Outgoing>,
+        message: Box<Request<Outgoing>>,
         key: &Key,
         keep: bool,
     ) -> Result<Answer, Unanswered> {
@@ -152,6 +146,21 @@ impl Upstream {
         let lease = keep.then(|| pool::Lease::new(Arc::clone(&self.pool), key.clone(), connection));
         Ok(Answer::new(response, key.name.clone(), lease))
     }
+}
+
+/// What goes out, and over which connections it may; nothing, unless the permit names it.
+fn prepare(permit: &Permit, request: Box<Outbound>) -> Result<(Key, Box<Request<Outgoing>>), UpstreamError> {
+    if !permit.names(request.head.digest(request.body_digest)) {
+        return Err(UpstreamError::NotPermitted);
+    }
+    let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
+    let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
+    // In the clear nothing is agreed on: it is as the program knew it, and gRPC is never anything else.
+    let knows_h2 = name.is_none() && (request.knows_h2 || is_grpc(&request.head));
+    let key = Key { agent: permit.agent().clone(), name, address, knows_h2, lane: thread::current().id() };
+    let mut message = Box::new(message(&request.head, request.body)?);
+    request.spelling.apply(&mut message);
+    Ok((key, message))
 }
 
 /// The message as it is written: made from the canonical head alone.
@@ -257,7 +266,7 @@ mod tests {
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
         let body = Outgoing::whole(Bytes::new(), Sent::default());
         let (body_digest, spelling) = (Some(Digest::of(b"")), Spelling::default());
-        upstream.send(permit, Outbound { head, body_digest, body, spelling, knows_h2: false }).await
+        upstream.send(permit, Outbound { head, body_digest, body, spelling, knows_h2: false }.into()).await
     }
 
     #[tokio::test]

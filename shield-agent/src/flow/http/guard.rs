@@ -11,6 +11,7 @@
 
 use std::future::Future as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -226,6 +227,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 out.put_slice(&this.buffer[..count]);
                 this.buffer.advance(count);
                 this.checked -= count;
+                if this.buffer.is_empty() {
+                    // Most connections are silent most of the time, and then hold nothing here.
+                    this.buffer = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             if this.refused.is_some() {
@@ -238,16 +243,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             if this.state == State::Offered && this.buffer.len() >= READ_SIZE {
                 return Poll::Pending;
             }
-            this.buffer.reserve(READ_SIZE);
-            match tokio_util::io::poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer)? {
-                Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => this.silence = None,
+            let mut read = [MaybeUninit::uninit(); READ_SIZE];
+            let mut read = ReadBuf::uninit(&mut read);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut read)? {
+                Poll::Ready(()) if read.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(()) => this.silence = None,
                 Poll::Pending => {
                     let why = ready!(this.poll_patience(cx));
                     this.refuse(why);
                     continue;
                 }
             }
+            this.buffer.extend_from_slice(read.filled());
             match this.check() {
                 Ok(()) => this.open = !matches!(this.state, State::Head { .. } | State::Offered),
                 Err(why) => this.refuse(why),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::http::{Request, Response};
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -47,11 +48,8 @@ where
     F: Future<Output = Response<B>>,
     B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    let service = service_fn(|request| {
-        let answered = answer(request);
-        // Boxed, because the connection is taken apart afterwards and so cannot be pinned.
-        Box::pin(async move { Ok::<_, Infallible>(answered.await) })
-    });
+    // Boxed, because the connection is taken apart afterwards and so cannot be pinned.
+    let service = service_fn(|request| Box::pin(answer(request).map(Ok::<_, Infallible>)));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -82,10 +80,7 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let service = service_fn(|request| {
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
+    let service = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
     let mut connection = pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -49,7 +49,7 @@ pub struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Allowed: recorded, permitted, sent; the answer streams back.
-    pub async fn forward(mut self) -> Result<Response<Reply>, OurAnswer> {
+    pub async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, OurAnswer> {
         let (id, via) = (self.id, self.via);
         let services = &via.services;
         let body_digest = self.body.digest();
@@ -60,11 +60,12 @@ impl Exchange<'_> {
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
         let mut outcome = Outcome::begin(Arc::clone(&services.approver), id).with(turn);
         if head.opens_websocket() {
-            return websocket::forward(via, permit, (&head, spelling), outcome).await;
+            return Box::pin(websocket::forward(via, permit, (&head, spelling), outcome)).await;
         }
         let sent = outcome.sent();
         let knows_h2 = via.knows_h2();
-        let outbound = Outbound { head, body_digest, body: body.outgoing(sent.clone()), spelling, knows_h2 };
+        let body = body.outgoing(sent.clone());
+        let outbound = Box::new(Outbound { head, body_digest, body, spelling, knows_h2 });
         match (services.upstream.send(permit, outbound).await, sent.unsendable()) {
             (Ok(answer), _) => Ok(Reply::passing(answer, outcome)),
             (Err(_), Some(why)) => {
@@ -81,7 +82,7 @@ impl Exchange<'_> {
     }
 
     /// Held: stored whole, then waiting for a reviewer. A body that cannot be stored whole is refused.
-    pub async fn hold(self, policy: &dyn Judge) -> Result<Response<Reply>, OurAnswer> {
+    pub async fn hold(self: Box<Self>, policy: &dyn Judge) -> Result<Response<Reply>, OurAnswer> {
         let services = &self.via.services;
         let Intake::Whole(body) = self.via.read_whole(self.body).await? else {
             return Err(OurAnswer::too_large(services.max_body));
@@ -110,7 +111,7 @@ impl Exchange<'_> {
     }
 
     /// Denied: the agent is told when the record is durable.
-    pub async fn deny(self) -> Result<Response<Reply>, OurAnswer> {
+    pub async fn deny(self: Box<Self>) -> Result<Response<Reply>, OurAnswer> {
         let (recorder, answer) =
             (&self.via.services.approver.recorder, OurAnswer::denied_by_policy(&self.judgement));
         let digest = self.head.digest(self.body.digest());
@@ -119,8 +120,8 @@ impl Exchange<'_> {
     }
 
     /// What is recorded, and what is sent if it may be.
-    fn into_record(self, digest: Digest) -> (ExchangeRecord, (RequestHead, Intake), Turn) {
-        let record = ExchangeRecord {
+    fn into_record(self: Box<Self>, digest: Digest) -> (Box<ExchangeRecord>, (RequestHead, Intake), Turn) {
+        let record = Box::new(ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
             caller: self.via.flow.caller.brief(),
@@ -129,7 +130,7 @@ impl Exchange<'_> {
             action: Some(self.action),
             judgement: self.judgement,
             digest: Some(digest),
-        };
+        });
         (record, (self.head, self.body), self.turn)
     }
 }

@@ -59,7 +59,7 @@ async fn send(services: &Services, order: SendOrder) -> Result<StoredResponse, S
         // Not stored; what has to be HTTP/2 is seen from its head.
         knows_h2: false,
     };
-    keep(services.upstream.send(permit, outbound).await.map_err(failure)?).await
+    keep(services.upstream.send(permit, outbound.into()).await.map_err(failure)?).await
 }
 
 /// Opens a WebSocket for the connection that waits for it. Its hold is over with the handshake; how it ends is recorded

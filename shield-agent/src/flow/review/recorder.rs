@@ -79,21 +79,21 @@ impl Recorder {
     }
 
     /// Takes the record of an exchange that is allowed to run, as soon as there is room.
-    pub async fn accept(&self, record: ExchangeRecord, digest: Digest) -> Result<Accepted, Unrecorded> {
+    pub async fn accept(&self, record: Box<ExchangeRecord>, digest: Digest) -> Result<Accepted, Unrecorded> {
         let (agent, destination) = (record.agent.clone(), record.destination.clone());
-        self.admit(Record::Judged(record.into())).await?;
+        self.admit(Record::Judged(record)).await?;
         Ok(Accepted { agent, destination, digest })
     }
 
     /// Takes the record of an exchange that does not run, and returns once it is durable.
-    pub async fn make_durable(&self, record: ExchangeRecord) -> Result<(), Unrecorded> {
-        let seq = self.admit(Record::Judged(record.into())).await?;
+    pub async fn make_durable(&self, record: Box<ExchangeRecord>) -> Result<(), Unrecorded> {
+        let seq = self.admit(Record::Judged(record)).await?;
         self.until(|window| (window.durable >= seq).then_some(())).await
     }
 
     /// Takes the record of something that was refused before any rule was asked; nothing waits for it to be durable.
-    pub async fn note(&self, record: ExchangeRecord) -> Result<(), Unrecorded> {
-        self.admit(Record::Judged(record.into())).await.map(drop)
+    pub async fn note(&self, record: Box<ExchangeRecord>) -> Result<(), Unrecorded> {
+        self.admit(Record::Judged(record)).await.map(drop)
     }
 
     /// Takes the record of questions about names that were refused.
@@ -176,8 +176,8 @@ mod tests {
     use crate::flow::policy::verdict::{HoldTerms, Judgement, Verdict};
     use crate::names::ExchangeId;
 
-    fn record() -> ExchangeRecord {
-        ExchangeRecord {
+    fn record() -> Box<ExchangeRecord> {
+        Box::new(ExchangeRecord {
             exchange: ExchangeId(ulid::Ulid::from_parts(1, 1)),
             agent: "a".parse().unwrap(),
             caller: Caller { pid: 1, ..Caller::default() },
@@ -193,7 +193,7 @@ mod tests {
                 policy: Digest([0; 32]),
             },
             digest: None,
-        }
+        })
     }
 
     fn recorder() -> (Arc<Recorder>, mpsc::UnboundedReceiver<ToApprover>) {

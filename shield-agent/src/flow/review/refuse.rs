@@ -142,7 +142,7 @@ async fn record(services: &Services, flow: &Flow, judgement: Judgement) {
     let (agent, original) = (&flow.agent, flow.original);
     tracing::info!(%agent, %original, why = record.judgement.why, "a connection was refused");
     // Nothing left this host: a journal that stands still does not change that.
-    if let Err(error) = services.approver.recorder.note(record).await {
+    if let Err(error) = services.approver.recorder.note(record.into()).await {
         tracing::warn!(%agent, %original, %error, "a refusal could not be recorded");
     }
 }

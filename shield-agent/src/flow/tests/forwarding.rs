@@ -129,6 +129,17 @@ async fn http_2_in_the_clear_stays_what_it_is_and_grpc_is_never_anything_else() 
 }
 
 #[tokio::test]
+async fn a_server_that_takes_one_request_at_a_time_is_sent_one_at_a_time() {
+    let origin = Origin::http().await;
+    let world = World::start(&origin.root).await;
+    let many = (0..20).map(|_| async {
+        let mut client = world.h2_in_the_clear(origin.address).await;
+        client.send("GET", &origin.host(), "/", "").await.status
+    });
+    assert_eq!(futures_util::future::join_all(many).await, [200; 20]);
+}
+
+#[tokio::test]
 async fn names_of_fields_keep_their_spelling_both_ways() {
     let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = origin.local_addr().unwrap();

@@ -36,14 +36,17 @@ impl Unanswered {
 
 impl Connection {
     /// Writes a request and waits for the head of its answer.
-    pub async fn send(&mut self, mut message: Request<Outgoing>) -> Result<Response<Incoming>, Unanswered> {
+    pub async fn send(
+        &mut self,
+        mut message: Box<Request<Outgoing>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
         let h2 = matches!(self, Self::H2(_));
         // Kept whole so that a message which comes back can go out again over the other kind of connection.
         let uri = message.uri().clone();
         adapt(&mut message, h2);
         let answer = match self {
-            Self::H1(sender) => sender.try_send_request(message).await,
-            Self::H2(sender) => sender.try_send_request(message).await,
+            Self::H1(sender) => sender.try_send_request(*message).await,
+            Self::H2(sender) => sender.try_send_request(*message).await,
         };
         answer.map_err(|mut failed| {
             let unwritten = failed.take_message().map(|mut message| {

@@ -153,6 +153,8 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        // Until the server has said how many it takes at once, it may refuse every further one.
+        .initial_max_send_streams(1)
         .handshake(io)
         .await?;
     tokio::spawn(async move {

@@ -118,14 +118,12 @@ impl Origin {
                     let service = service_fn(move |request| answer(request, connection, ledger.clone()));
                     let _ = match tls {
                         None if speaks_h2(&socket).await => {
-                            let server = http2::Builder::new(TokioExecutor::new());
-                            server.serve_connection(TokioIo::new(socket), service).await
+                            h2_server().serve_connection(TokioIo::new(socket), service).await
                         }
                         None => http1::Builder::new().serve_connection(TokioIo::new(socket), service).await,
                         Some(tls) => match tls.accept(socket).await {
                             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                                let server = http2::Builder::new(TokioExecutor::new());
-                                server.serve_connection(TokioIo::new(stream), service).await
+                                h2_server().serve_connection(TokioIo::new(stream), service).await
                             }
                             Ok(stream) => {
                                 http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
@@ -190,6 +188,13 @@ fn tls(
         .with_cert_resolver(unchecked(&provider, chain, key));
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Arc::new(config).into()
+}
+
+/// Takes one request at a time and refuses others.
+fn h2_server() -> http2::Builder<TokioExecutor> {
+    let mut server = http2::Builder::new(TokioExecutor::new());
+    server.max_concurrent_streams(1);
+    server
 }
 
 fn provider() -> Arc<CryptoProvider> {
