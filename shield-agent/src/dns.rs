@@ -10,12 +10,13 @@ mod meter;
 pub mod question;
 mod refusals;
 mod remembered;
+mod route;
 mod service;
 mod upstream;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,8 @@ struct Forwarder {
     limits: Limits,
     policy: Policy,
     try_timeout: Duration,
+    /// Whether this host has a way to an address; answers leave out others.
+    has_route: fn(Ipv6Addr) -> bool,
     slots: Semaphore,
 }
 
@@ -71,7 +74,8 @@ impl Resolver {
     /// Forwards to `resolvers` in turn. With none, every name but ours fails to resolve.
     pub fn new(resolvers: Vec<SocketAddr>, limits: Limits, policy: Policy) -> Self {
         let slots = Semaphore::new(MAX_UNDER_WAY);
-        let forwarder = Forwarder { resolvers, limits, policy, try_timeout: TRY_TIMEOUT, slots };
+        let (try_timeout, has_route) = (TRY_TIMEOUT, route::leads_to);
+        let forwarder = Forwarder { resolvers, limits, policy, try_timeout, has_route, slots };
         Self { forwarder: Arc::new(forwarder), askers: Mutex::default() }
     }
 
@@ -144,7 +148,8 @@ impl Forwarder {
     async fn ask(&self, question: &Question, transport: Transport) -> Option<Answer> {
         let _slot = self.slots.try_acquire().ok()?;
         for resolver in self.resolvers.iter().cycle().take(TRIES.max(self.resolvers.len())) {
-            let asked = timeout(self.try_timeout, upstream::ask(*resolver, question, transport));
+            let asked =
+                timeout(self.try_timeout, upstream::ask((*resolver, transport), question, self.has_route));
             match asked.await {
                 Ok(Ok(answer)) => return Some(answer),
                 Ok(Err(error)) => tracing::debug!(%resolver, %error, "resolver did not answer"),

@@ -165,6 +165,16 @@ fn records_of_services_come_without_hidden_names_and_http_3() -> Result<()> {
     Ok(())
 }
 
+// Behind the gate a connection there would succeed, and nobody would try the other address.
+#[test]
+fn an_address_the_host_has_no_way_to_is_not_told() -> Result<()> {
+    let site = Site::new()?;
+    let told = site.run(&["dig", "@192.0.2.53", "crm.acme.internal", "AAAA"])?;
+    ensure!(told.contains("NOERROR") && told.contains("ANSWER: 0"), "told {told}");
+    ensure!(site.deployment.origin.asked.about("crm.acme.internal") == 1, "asked {:?}", site.asked());
+    Ok(())
+}
+
 fn dig(transport: &str, servers: &[&str]) -> Vec<String> {
     let script = r#"
 transport=$1 server=$2; shift 2

@@ -1,6 +1,6 @@
 //! A resolver's answer, read and written anew: only what answers the question, in bounds, and nothing that leads around us.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hickory_proto::op::{Header, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -34,8 +34,12 @@ pub enum NoAnswer {
     Unusable(&'static str),
 }
 
-/// Reads what a resolver said to `question`, put under `id`.
-pub fn read(question: &Question, id: u16, message: &[u8]) -> Result<Answer, NoAnswer> {
+/// Reads what a resolver said to the question, put under the id. Addresses without a route are left out.
+pub fn read(
+    (question, id): (&Question, u16),
+    message: &[u8],
+    has_route: impl Fn(Ipv6Addr) -> bool,
+) -> Result<Answer, NoAnswer> {
     let mut decoder = BinDecoder::new(message);
     let header = Header::read(&mut decoder).map_err(|_| NoAnswer::Stray)?;
     let asked = Query::read(&mut decoder).map_err(|_| NoAnswer::Stray)?;
@@ -58,7 +62,11 @@ pub fn read(question: &Question, id: u16, message: &[u8]) -> Result<Answer, NoAn
         code @ (ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::Refused) => code,
         _ => ResponseCode::ServFail,
     };
-    let records = relevant(&read.answers, question.query())?;
+    let mut records = relevant(&read.answers, question.query())?;
+    records.retain(|record| match &record.data {
+        RData::AAAA(address) => has_route(address.0),
+        _ => true,
+    });
     let addresses = records.iter().filter_map(|record| Some((record.data.ip_addr()?, record.ttl))).collect();
     let mut reply = question.reply(code);
     reply.add_answers(records);

@@ -17,6 +17,9 @@ mod judged;
 
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+/// The one address of its kind there is a way to.
+const REACHED: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+const UNREACHED: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 8);
 
 #[tokio::test]
 async fn a_question_is_answered_under_the_clients_id_and_leaves_under_another() {
@@ -61,6 +64,16 @@ async fn nothing_but_the_question_leaves_the_host() {
     let mut again = resolver.seen().pop().unwrap();
     again.metadata.id = seen.metadata.id;
     assert_eq!(again.to_vec().unwrap(), seen.to_vec().unwrap());
+}
+
+#[tokio::test]
+async fn an_address_this_host_has_no_way_to_is_left_out() {
+    let resolver = Resolver::start(Behaviour::Answer).await;
+    let client = Client::over_udp(&[resolver.address]).await;
+    let answer = client.ask(&question(1, "crm.acme.internal.", RecordType::AAAA)).await;
+    let told: Vec<_> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+    assert_eq!(told, [IpAddr::from(REACHED)]);
+    assert!(client.asker.names_of(UNREACHED.into()).is_empty(), "nobody was told");
 }
 
 #[tokio::test]
@@ -232,6 +245,7 @@ fn asker(resolvers: &[SocketAddr], policy: &str) -> Asker {
         limits: Limits::default(),
         policy: running,
         try_timeout: Duration::from_millis(300),
+        has_route: |address| address == REACHED,
         slots: Semaphore::new(MAX_UNDER_WAY),
     };
     Asker::new("bot".parse().unwrap(), Arc::new(forwarder))
@@ -276,7 +290,7 @@ impl Resolver {
             let (length, client) = socket.recv_from(&mut datagram).await.unwrap();
             let asked = Message::from_vec(&datagram[..length]).unwrap();
             seen.lock().unwrap().push(asked.clone());
-            let real = answer_to(&asked, vec![record(&asked)]);
+            let real = answer_to(&asked, records(&asked));
             let answers = match behaviour {
                 Behaviour::Silent => vec![],
                 Behaviour::Answer => vec![real],
@@ -320,6 +334,16 @@ fn answer_to(asked: &Message, records: Vec<Record>) -> Message {
     answer.add_queries(asked.queries.clone());
     answer.add_answers(records);
     answer
+}
+
+/// An address, or two of the other kind.
+fn records(asked: &Message) -> Vec<Record> {
+    if asked.queries[0].query_type() != RecordType::AAAA {
+        return vec![record(asked)];
+    }
+    let of = |address| RData::AAAA(rdata::AAAA(address));
+    let record = |address| Record::from_rdata(asked.queries[0].name().clone(), 30, of(address));
+    [UNREACHED, REACHED].map(record).into()
 }
 
 fn record(asked: &Message) -> Record {

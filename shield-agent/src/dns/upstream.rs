@@ -21,20 +21,24 @@ pub(super) enum Transport {
 
 /// Puts the question to `resolver` and waits for an answer to it; over TCP too when the UDP answer was cut.
 pub(super) async fn ask(
-    resolver: SocketAddr,
+    (resolver, transport): (SocketAddr, Transport),
     question: &Question,
-    transport: Transport,
+    has_route: fn(Ipv6Addr) -> bool,
 ) -> io::Result<Answer> {
     if transport == Transport::Udp
-        && let Some(answer) = ask_udp(resolver, question).await?
+        && let Some(answer) = ask_udp(resolver, question, has_route).await?
     {
         return Ok(answer);
     }
-    ask_tcp(resolver, question).await
+    ask_tcp(resolver, question, has_route).await
 }
 
 /// `None` when the answer was cut.
-async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Option<Answer>> {
+async fn ask_udp(
+    resolver: SocketAddr,
+    question: &Question,
+    has_route: fn(Ipv6Addr) -> bool,
+) -> io::Result<Option<Answer>> {
     let any: SocketAddr = if resolver.is_ipv4() {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     } else {
@@ -47,7 +51,7 @@ async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Option
     let mut datagram = vec![0; MAX_DATAGRAM];
     loop {
         let length = socket.recv(&mut datagram).await?;
-        match answer::read(question, id, &datagram[..length]) {
+        match answer::read((question, id), &datagram[..length], has_route) {
             Ok(answer) => return Ok(Some(answer)),
             // Anything else on this socket: keep waiting for the answer.
             Err(NoAnswer::Stray) => {}
@@ -57,11 +61,15 @@ async fn ask_udp(resolver: SocketAddr, question: &Question) -> io::Result<Option
     }
 }
 
-async fn ask_tcp(resolver: SocketAddr, question: &Question) -> io::Result<Answer> {
+async fn ask_tcp(
+    resolver: SocketAddr,
+    question: &Question,
+    has_route: fn(Ipv6Addr) -> bool,
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(resolver).await?;
     let (id, message) = fresh(question)?;
     write_framed(&mut stream, &message).await?;
-    answer::read(question, id, &read_framed(&mut stream).await?).map_err(|why| match why {
+    answer::read((question, id), &read_framed(&mut stream).await?, has_route).map_err(|why| match why {
         NoAnswer::Stray => io::Error::other("it answered another question"),
         NoAnswer::Cut => io::Error::other("it is cut though there is room"),
         NoAnswer::Unusable(why) => io::Error::other(why),

@@ -1,12 +1,12 @@
-//! The deployment's authoritative DNS: every name it serves has one address; every other name does not exist. It counts
-//! what it is asked.
+//! The deployment's authoritative DNS: every name it serves has one address, and one of IPv6 that no host of the deployment
+//! has a way to, as is common; every other name does not exist. It counts what it is asked.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hickory_proto::op::{Message, Metadata, ResponseCode};
 use hickory_proto::rr::rdata::svcb::{Alpn, EchConfigList, IpHint, SVCB, SvcParamKey, SvcParamValue};
-use hickory_proto::rr::rdata::{A, CNAME, HTTPS};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -17,6 +17,8 @@ const ZONE: &str = "acme.internal.";
 const ALIAS: &str = "alias.acme.internal.";
 /// What it is an alias of.
 const TARGET: &str = "crm.acme.internal.";
+/// Leads nowhere: nobody may be given it.
+const NOWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
 /// Seconds answers may be kept.
 const TTL: u32 = 60;
 
@@ -93,6 +95,7 @@ fn records(name: &Name, kind: RecordType, address: Ipv4Addr) -> Option<Vec<Recor
     }
     match kind {
         RecordType::A => records.push(record(&owner, RData::A(A(address)))),
+        RecordType::AAAA => records.push(record(&owner, RData::AAAA(AAAA(NOWHERE)))),
         RecordType::HTTPS => records.push(record(&owner, RData::HTTPS(service(address)))),
         _ => {}
     }

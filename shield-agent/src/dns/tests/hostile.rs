@@ -4,9 +4,13 @@ use hickory_proto::rr::rdata::svcb::{Alpn, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{CNAME, HTTPS, SOA};
 
 use super::*;
-use crate::dns::answer::{NoAnswer, read};
+use crate::dns::answer::{self, Answer, NoAnswer};
 
 const ID: u16 = 7;
+
+fn read(question: &Question, id: u16, message: &[u8]) -> Result<Answer, NoAnswer> {
+    answer::read((question, id), message, |_| true)
+}
 
 fn asked(kind: RecordType) -> Question {
     Question::read(&question(1, "A.example.", kind).to_vec().unwrap()).unwrap()
