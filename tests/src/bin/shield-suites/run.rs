@@ -32,9 +32,8 @@ pub(super) enum Way {
 }
 
 /// What has each runner report, beside the suites.
-const REPORTERS: [(&str, &str); 4] = [
+const REPORTERS: [(&str, &str); 3] = [
     ("report.py", include_str!("../../../suites/report.py")),
-    ("report-node.mjs", include_str!("../../../suites/report-node.mjs")),
     ("report-mocha.cjs", include_str!("../../../suites/report-mocha.cjs")),
     ("report-cargo.sh", include_str!("../../../suites/report-cargo.sh")),
 ];
@@ -61,7 +60,7 @@ impl Ground<'_> {
         let directory = self.deployment.dir().join(suite.name);
         let report = self.deployment.dir().join(format!("{name}.report/outcomes"));
         self.prepare(suite, way, &directory, report.parent().context("it has a directory")?)?;
-        let words = self.words(suite, way, &report);
+        let words = self.words(suite, way);
         let mut command = match way {
             Way::Gate => self.deployment.agent(suite.name, &words),
             Way::Direct | Way::Detour => {
@@ -89,7 +88,7 @@ impl Ground<'_> {
         read(&report).with_context(|| format!("{name} did not end by itself: see {}", log.display()))
     }
 
-    fn words(&self, suite: &Suite, way: Way, report: &Path) -> Vec<String> {
+    fn words(&self, suite: &Suite, way: Way) -> Vec<String> {
         let mut words = vec!["env".to_owned()];
         if way != Way::Direct {
             words.push(format!("LD_PRELOAD={}", self.detour.display()));
@@ -103,14 +102,6 @@ impl Ground<'_> {
                     ["-m", "pytest", "-p", "report", "-p", "no:unraisableexception"].map(str::to_owned);
                 let quiet = ["--timeout", "20", "-q"].map(str::to_owned);
                 ([&[brought("python/bin/python")], &pytest[..], &quiet[..]].concat(), arguments)
-            }
-            Runner::Node(files) => {
-                let reporter = format!("--test-reporter={}", plugin("report-node.mjs"));
-                let to = format!("--test-reporter-destination={}", report.display());
-                let node = "exec node --expose-gc --test --test-timeout=30000";
-                // A shell finds the files: not every Node.js does.
-                let line = format!("{node} {reporter} {to} {}", files.join(" "));
-                (vec!["sh".to_owned(), "-c".to_owned(), line], &[][..])
             }
             Runner::Mocha(files) => {
                 let mocha = brought("node_modules/mocha/bin/mocha");

@@ -16,8 +16,6 @@ pub(super) struct Suite {
 pub(super) enum Runner {
     /// `pytest`, with these arguments.
     Pytest(&'static [&'static str]),
-    /// `node --test`, with these patterns of files.
-    Node(&'static [&'static str]),
     /// `mocha`, with these patterns of files.
     Mocha(&'static [&'static str]),
     /// Programs that cargo built of these files in `tests`.
@@ -25,7 +23,7 @@ pub(super) enum Runner {
 }
 
 /// All of them.
-pub(super) const SUITES: [Suite; 8] = [
+pub(super) const SUITES: [Suite; 7] = [
     Suite {
         name: "requests",
         source: "requests-2.32.5",
@@ -61,17 +59,6 @@ pub(super) const SUITES: [Suite; 8] = [
         authorities: &["tests/test_localhost.pem"],
     },
     Suite { name: "grpclib", source: "grpclib-0.4.8", runner: Runner::Pytest(&["tests"]), authorities: &[] },
-    Suite {
-        name: "undici",
-        source: "undici-6.28.0",
-        runner: Runner::Node(&[
-            "test/*.js",
-            "test/fetch/*.js",
-            "test/node-fetch/*.js",
-            "test/websocket/*.js",
-        ]),
-        authorities: &[],
-    },
     Suite {
         name: "ws",
         source: "ws-8.18.3", // Through the gate this one leaves its server's listener to the tests after it.
