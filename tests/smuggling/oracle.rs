@@ -121,7 +121,10 @@ fn unasked(account: &Account, open: &[&Shown]) -> Option<String> {
     let broken = open.iter().filter(|one| one.finished.error.is_some()).count();
     (excess > broken).then(|| {
         let Account { refused, unreadable, .. } = account;
-        format!("{excess} answers nobody asked for, {broken} broke off: {refused:?}, {unreadable:?}")
+        let open: Vec<String> = open.iter().map(|one| brief(one)).collect();
+        format!(
+            "{excess} answers nobody asked for, {broken} broke off: {refused:?}, {unreadable:?}; open: {open:#?}"
+        )
     })
 }
 
