@@ -20,6 +20,7 @@ pub mod services;
 mod tests;
 pub mod upstream;
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -36,12 +37,15 @@ use decrypt::{Opened, Readable};
 use http::canonical::Scheme;
 use http::spelling::Spelling;
 use http::{parse, serve as server};
+use judge::Judge;
+use origin::Destination;
 use policy::verdict::{Subject, Verdict};
 use review::answers::{INTERNAL_HOST, OurAnswer};
 use review::dialect::{Dialect, render};
 use review::reply::Reply;
-use review::{Exchange, Spoken, Via, own};
+use review::{Asked, Exchange, Spoken, Unforwarded, Via, own};
 use services::Services;
+use upstream::ways::MOST_ADDRESSES;
 
 /// The life of a connection: whose it is, what it speaks, its requests one by one. Returns when it is closed.
 ///
@@ -129,40 +133,61 @@ pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Rep
         }
         let turn = via.turn().await?;
         let policy = via.services.policy.load_full().ok_or_else(OurAnswer::unjudged)?;
-        let now = jiff::Timestamp::now();
         // A body that is not there says nothing to any rule.
-        let needed = !body.is_end_stream() && policy.body_need(&via.flow.agent, &head, now);
+        let needed =
+            !body.is_end_stream() && policy.body_need(&via.flow.agent, &head, jiff::Timestamp::now());
         let body = via.take_body(body, needed).await?;
-        let action = policy.classify(&head, body.known());
-        let destination = via.flow.destination();
-        let judgement = policy.judge(&Subject {
-            agent: &via.flow.agent,
-            caller: &via.flow.caller,
-            destination: &destination,
-            head: &head,
-            body: body.view(),
-            action: &action,
-            now,
-        });
-        // What policy denies is denied wherever it would have gone.
-        if judgement.verdict != Verdict::Deny
-            && head.scheme == Scheme::Http
-            && let Err(elsewhere) = Box::pin(plain::check(&via, &head.host)).await
-        {
-            return Ok(Box::pin(review::refuse_request(&via, &elsewhere)).await);
-        }
-        let id = ExchangeId(ulid::Ulid::new());
-        let verdict = judgement.verdict;
-        let exchange =
-            Exchange { id, via: &via, turn, arrived, destination, head, spelling, body, action, judgement };
-        let exchange = Box::new(exchange);
-        match verdict {
-            Verdict::Allow => exchange.forward().await,
-            // Rare, and boxed so that an allowed request does not carry the room they need.
-            Verdict::Hold => Box::pin(exchange.hold(policy.as_ref().as_ref())).await,
-            Verdict::Deny => Box::pin(exchange.deny()).await,
-        }
+        settle(&via, policy.as_ref().as_ref(), Asked { turn, arrived, head, spelling, body }).await
     };
     let response = answered.await.unwrap_or_else(|answer| Reply::ours(render(&answer, dialect)));
     Reply::to(&parts, response)
+}
+
+/// What becomes of a request that was read: judged, and forwarded, held or denied; when nobody is there to forward it to,
+/// the same at another address of its host.
+async fn settle(via: &Arc<Via>, policy: &dyn Judge, mut asked: Asked) -> Result<Response<Reply>, OurAnswer> {
+    let (ways, agent, original) = (&via.services.upstream.ways, &via.flow.agent, via.flow.original);
+    let mut address = ways.first(agent, &asked.head.host, original);
+    let mut tried = 1;
+    loop {
+        let exchange = judge(via, policy, asked, address);
+        let (verdict, head) = (exchange.judgement.verdict, &exchange.asked.head);
+        // What policy denies is denied wherever it would have gone.
+        if verdict != Verdict::Deny
+            && head.scheme == Scheme::Http
+            && let Err(elsewhere) = Box::pin(plain::check(via, &head.host)).await
+        {
+            return Ok(Box::pin(review::refuse_request(via, &elsewhere)).await);
+        }
+        let Unforwarded { answer, unreached } = match verdict {
+            Verdict::Allow => match exchange.forward().await {
+                Ok(response) => return Ok(response),
+                Err(unforwarded) => unforwarded,
+            },
+            // Rare, and boxed so that an allowed request does not carry the room they need.
+            Verdict::Hold => return Box::pin(exchange.hold(policy)).await,
+            Verdict::Deny => return Box::pin(exchange.deny()).await,
+        };
+        let again = unreached.filter(|_| tried < MOST_ADDRESSES);
+        let other = again.and_then(|again| Some((ways.other(agent, &again.head.host, address)?, again)));
+        let Some((next, again)) = other else { return Err(answer) };
+        (asked, address, tried) = (*again, next, tried + 1);
+    }
+}
+
+/// Policy's word on a request that goes to an address.
+fn judge<'a>(via: &'a Arc<Via>, policy: &dyn Judge, asked: Asked, address: SocketAddr) -> Box<Exchange<'a>> {
+    let action = policy.classify(&asked.head, asked.body.known());
+    let destination = Destination { ip: address.ip(), ..via.flow.destination() };
+    let judgement = policy.judge(&Subject {
+        agent: &via.flow.agent,
+        caller: &via.flow.caller,
+        destination: &destination,
+        head: &asked.head,
+        body: asked.body.view(),
+        action: &action,
+        now: jiff::Timestamp::now(),
+    });
+    let id = ExchangeId(ulid::Ulid::new());
+    Box::new(Exchange { id, via, destination, asked, action, judgement })
 }

@@ -19,3 +19,4 @@ mod quic;
 mod strict;
 mod terminal;
 mod unread;
+mod ways;

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::ledger::{Ledger, Receipt};
-pub use self::names::Asked;
+pub use self::names::{Asked, NOBODY};
 use crate::netns::Netns;
 
 /// Names the origin serves, all at its one address.

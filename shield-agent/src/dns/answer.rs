@@ -62,7 +62,7 @@ pub fn read(
         code @ (ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::Refused) => code,
         _ => ResponseCode::ServFail,
     };
-    let mut records = relevant(&read.answers, question.query())?;
+    let mut records = relevant(&read.answers, question.query(), &has_route)?;
     records.retain(|record| match &record.data {
         RData::AAAA(address) => has_route(address.0),
         _ => true,
@@ -78,7 +78,11 @@ pub fn read(
 }
 
 /// The records that answer the question: aliases from its name on, and what was asked for at their end.
-fn relevant(records: &[Record], query: &Query) -> Result<Vec<Record>, NoAnswer> {
+fn relevant(
+    records: &[Record],
+    query: &Query,
+    has_route: impl Fn(Ipv6Addr) -> bool,
+) -> Result<Vec<Record>, NoAnswer> {
     let kind = query.query_type();
     let mut kept = Vec::new();
     let mut owner: &Name = query.name();
@@ -86,7 +90,7 @@ fn relevant(records: &[Record], query: &Query) -> Result<Vec<Record>, NoAnswer> 
         let of_owner = |record: &&Record| record.name == *owner && record.dns_class == query.query_class();
         let wanted = records.iter().filter(of_owner).filter(|record| record.record_type() == kind);
         kept.extend(wanted.filter_map(|record| {
-            let data = service::plain(&record.data)?;
+            let data = service::plain(&record.data, &has_route)?;
             Some(Record::from_rdata(record.name.clone(), record.ttl, data))
         }));
         let alias = records.iter().filter(of_owner).find_map(|record| match &record.data {

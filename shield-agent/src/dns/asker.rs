@@ -71,6 +71,11 @@ impl Asker {
         lock(&self.remembered).names(address, Instant::now())
     }
 
+    /// Addresses that answers for `host` led to.
+    pub fn addresses_of(&self, host: &str) -> Vec<IpAddr> {
+        lock(&self.remembered).addresses(host, Instant::now())
+    }
+
     /// Whether `host` is at `address`: as an answer to the agent said, or one that is asked for now in its place.
     pub async fn leads_to(&self, host: &str, address: IpAddr) -> bool {
         let is_known = || self.names_of(address).iter().any(|name| **name == *host);

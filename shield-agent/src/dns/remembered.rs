@@ -1,5 +1,5 @@
-//! Which names an agent asked for before it went to an address: a hint for people, where a connection names nothing, and
-//! the proof that a `Host` of plain HTTP is where the connection goes.
+//! Which names an agent asked for before it went to an address: a hint for people, where a connection names nothing, the
+//! proof that a `Host` of plain HTTP is where the connection goes, and a name's other addresses, for when one is silent.
 //!
 //! Never a reason to allow: many names share an address, and an agent may ask for any of them.
 
@@ -52,6 +52,12 @@ impl Remembered {
         names
     }
 
+    /// Addresses that answers for `name` led to.
+    pub(super) fn addresses(&self, name: &str, now: Instant) -> Vec<IpAddr> {
+        let leads = |known: &Known| *known.name == *name && known.until > now;
+        self.0.iter().filter(|(_, known)| known.iter().any(leads)).map(|(address, _)| *address).collect()
+    }
+
     fn make_room(&mut self, now: Instant) {
         let last = |known: &[Known]| known.iter().map(|known| known.until).max();
         self.0.retain(|_, known| last(known).is_some_and(|until| until > now));
@@ -83,6 +89,9 @@ mod tests {
         assert_eq!(asked(now), ["b.example", "a.example"]);
         assert_eq!(asked(now + GRACE + Duration::from_secs(61)), ["b.example"]);
         assert_eq!(asked(now + LONGEST + GRACE), [""; 0]);
+        assert_eq!(remembered.addresses("b.example", now), [address]);
+        assert_eq!(remembered.addresses("b.example", now + LONGEST + GRACE), [] as [IpAddr; 0]);
+        assert_eq!(remembered.addresses("c.example", now), [] as [IpAddr; 0]);
         assert_eq!(remembered.names("192.0.2.8".parse().unwrap(), now), [] as [Arc<str>; 0]);
     }
 

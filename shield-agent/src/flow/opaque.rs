@@ -1,8 +1,9 @@
 //! Connections nobody can look into: refused, unless policy says of exactly this one that it passes.
 //!
-//! What passes is recorded as what it is, goes to its original destination and is moved untouched. It never falls back to
-//! that: a connection that can be read is read.
+//! What passes is recorded as what it is, goes to its original destination, or to another address of its name when nobody
+//! is there, and is moved untouched. It never falls back to that: a connection that can be read is read.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::relay::relay_unread;
 use super::review::outcome::Outcome;
 use super::review::refuse;
 use super::services::Services;
+use super::upstream::ways::MOST_ADDRESSES;
 use crate::approval::permit::Permit;
 use crate::ipc::approver::ExchangeRecord;
 use crate::names::{Digest, ExchangeId};
@@ -47,33 +49,55 @@ pub async fn serve(
     opaque: Opaque,
     stop: &CancellationToken,
 ) -> Option<TcpStream> {
-    let judgement = services.policy.load().as_ref().map(|policy| match &opaque.tls_name {
+    let (ways, name) = (&services.upstream.ways, name(services, flow, &opaque));
+    let mut flow = flow.clone();
+    if let Some(name) = &name {
+        flow.original = ways.first(&flow.agent, name, flow.original);
+    }
+    for _ in 0..MOST_ADDRESSES {
+        let judgement = match judge(services, &flow, &opaque) {
+            Some(judgement) if judgement.verdict == Verdict::Allow => judgement,
+            refused => {
+                refuse::opaque(services, &flow, opaque.stream, refused, &opaque.why).await;
+                return None;
+            }
+        };
+        match connect(services, &flow, &opaque, judgement, name.as_deref()).await {
+            Ok((destination, outcome)) => return pass(opaque, destination, outcome, stop).await,
+            Err(Some(other)) => flow.original = other,
+            Err(None) => break,
+        }
+    }
+    reset(&opaque.stream);
+    None
+}
+
+/// The name the program went to: the one of its TLS session, or the only one that led to the address.
+fn name(services: &Services, flow: &Flow, opaque: &Opaque) -> Option<String> {
+    opaque.tls_name.clone().or_else(|| match &services.resolver.names_of(&flow.agent, flow.original.ip())[..]
+    {
+        [name] => Some(name.to_string()),
+        _ => None,
+    })
+}
+
+/// Policy's word on the connection; `None` when there is no policy.
+fn judge(services: &Services, flow: &Flow, opaque: &Opaque) -> Option<Judgement> {
+    services.policy.load().as_ref().map(|policy| match &opaque.tls_name {
         None => policy.opaque(flow),
         // Between two questions the policy may have changed: what is no longer allowed is denied.
         Some(name) => policy.unopened(flow, name).unwrap_or_else(|| policy.opaque(flow)),
-    });
-    match judgement {
-        Some(judgement) if judgement.verdict == Verdict::Allow => {
-            let Some((destination, outcome)) = connect(services, flow, &opaque, judgement).await else {
-                reset(&opaque.stream);
-                return None;
-            };
-            pass(opaque, destination, outcome, stop).await
-        }
-        judgement => {
-            refuse::opaque(services, flow, opaque.stream, judgement, &opaque.why).await;
-            None
-        }
-    }
+    })
 }
 
-/// The destination, once the connection is on record.
+/// The destination, once the connection is on record. On failure: another address of its name, when it has any.
 async fn connect(
     services: &Arc<Services>,
     flow: &Flow,
     opaque: &Opaque,
     judgement: Judgement,
-) -> Option<(TcpStream, Outcome)> {
+    name: Option<&str>,
+) -> Result<(TcpStream, Outcome), Option<SocketAddr>> {
     let (agent, original) = (&flow.agent, flow.original);
     let digest =
         Digest::of(format!("agent.shield connection v1 {original} {:?}", opaque.tls_name).as_bytes());
@@ -83,16 +107,17 @@ async fn connect(
         Ok(accepted) => Permit::by_rule(accepted),
         Err(error) => {
             tracing::warn!(%agent, %original, %error, "a connection was not passed: it cannot be recorded");
-            return None;
+            return Err(None);
         }
     };
     let mut outcome = Outcome::begin(Arc::clone(&services.approver), exchange);
-    match services.upstream.connect(permit, digest).await {
-        Ok(destination) => Some((destination, outcome)),
+    match services.upstream.connect(permit, digest, name).await {
+        Ok(destination) => Ok((destination, outcome)),
         Err(error) => {
             outcome.failed(error.to_string());
             tracing::info!(%agent, %original, %error, "an upstream failed");
-            None
+            let name = name.filter(|_| error.is_unreached());
+            Err(name.and_then(|name| services.upstream.ways.other(agent, name, original)))
         }
     }
 }

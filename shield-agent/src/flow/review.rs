@@ -15,6 +15,6 @@ pub mod reply;
 pub mod via;
 pub mod websocket;
 
-pub use exchange::Exchange;
+pub use exchange::{Asked, Exchange, Unforwarded};
 pub use refuse::{conclude, refuse_request};
 pub use via::{Spoken, Turn, Via};

@@ -18,6 +18,7 @@ use crate::flow::review::approver::Approver;
 use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::Upstream;
 use crate::flow::upstream::trust::Trust;
+use crate::flow::upstream::ways::Ways;
 use crate::ipc::worker::WorkerConfig;
 use crate::names::AgentName;
 
@@ -69,13 +70,14 @@ impl Services {
         let trust = Trust::new(&config.upstream_roots, &config.upstream_hosts, &provider)?;
         let policy = dns::Policy::default();
         let resolver = Arc::new(dns::Resolver::new(config.resolvers, config.names, Arc::clone(&policy)));
+        let ways = Ways::new(Arc::clone(&resolver), Arc::clone(&forbidden));
         tokio::spawn(record_refused_names(Arc::clone(&resolver), Arc::clone(&approver)));
         Ok(Self {
             policy,
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
             websockets: Arc::default(),
-            upstream: Upstream::new(trust, Arc::clone(&forbidden), config.connect_timeout),
+            upstream: Upstream::new(trust, ways, Arc::clone(&forbidden), config.connect_timeout),
             callers,
             forbidden,
             places: Places::new(&config.upstream_hosts),

@@ -11,5 +11,6 @@ mod opening;
 mod private_hosts;
 mod recording;
 mod shapes;
+mod ways;
 mod websockets;
 mod world;

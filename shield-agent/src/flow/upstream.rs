@@ -10,6 +10,7 @@ pub mod dial;
 pub mod error;
 pub mod pool;
 pub mod trust;
+pub mod ways;
 pub mod websocket;
 
 use std::mem;
@@ -28,14 +29,15 @@ use crate::approval::permit::Permit;
 use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::http::canonical::{RequestHead, Scheme};
 use crate::flow::http::spelling::Spelling;
-use crate::names::Digest;
+use crate::names::{AgentName, Digest};
 use answer::Answer;
 use body::Outgoing;
 use connection::{Connection, Unanswered};
-use dial::Dialer;
+use dial::{Dialed, Dialer, Target};
 use error::UpstreamError;
 use pool::{Key, Pool};
 use trust::Trust;
+use ways::Ways;
 
 /// How long an upstream may take to begin its answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(900);
@@ -44,6 +46,8 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Sends permitted requests.
 pub struct Upstream {
+    /// Which of a name's addresses are tried.
+    pub ways: Ways,
     dialer: Dialer,
     pool: Arc<Pool>,
     answer_within: Duration,
@@ -63,76 +67,123 @@ pub struct Outbound {
     pub knows_h2: bool,
 }
 
+/// A request that has no answer.
+pub struct Failed {
+    /// Why.
+    pub why: UpstreamError,
+    /// The request, when nobody was reached to write it to.
+    pub unreached: Option<Box<Outbound>>,
+}
+
+impl Failed {
+    fn before_sending(why: UpstreamError, request: Box<Outbound>) -> Self {
+        Self { unreached: why.is_unreached().then_some(request), why }
+    }
+}
+
+impl From<UpstreamError> for Failed {
+    fn from(why: UpstreamError) -> Self {
+        Self { why, unreached: None }
+    }
+}
+
 impl Upstream {
     /// An upstream side that goes to whom `trust` trusts and never to a forbidden address.
-    pub fn new(trust: Trust, forbidden: Arc<Forbidden>, connect_timeout: Duration) -> Self {
+    pub fn new(trust: Trust, ways: Ways, forbidden: Arc<Forbidden>, connect_timeout: Duration) -> Self {
         let dialer = Dialer::new(trust, forbidden, connect_timeout);
-        Self { dialer, pool: Pool::start(), answer_within: ANSWER_WITHIN }
+        Self { dialer, ways, pool: Pool::start(), answer_within: ANSWER_WITHIN }
     }
 
     /// Sends one request and returns the beginning of its answer; the rest streams.
-    pub async fn send(&self, permit: Permit, request: Box<Outbound>) -> Result<Answer, UpstreamError> {
+    pub async fn send(&self, permit: Permit, request: Box<Outbound>) -> Result<Answer, Failed> {
         let alone = permit.is_reviewed();
-        let (key, message) = prepare(&permit, request)?;
-        match timeout(self.answer_within, self.exchange(key, message, alone)).await {
-            Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched),
+        let key = key(&permit, (&request.head, request.body_digest), request.knows_h2)?;
+        match timeout(self.answer_within, self.exchange(key, request, alone)).await {
+            Ok(Ok(answer)) if answer.status() == SWITCHING_PROTOCOLS => Err(UpstreamError::Switched.into()),
             Ok(answer) => answer,
-            Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
+            Err(_) => Err(UpstreamError::NoAnswer(self.answer_within).into()),
         }
     }
 
-    /// Connects for bytes nobody looks into: a connection of its own, nothing written.
-    pub async fn connect(&self, permit: Permit, digest: Digest) -> Result<TcpStream, UpstreamError> {
+    /// Connects for bytes nobody looks into: a connection of its own, nothing written. `name` is whose address it is, when
+    /// that is known.
+    pub async fn connect(
+        &self,
+        permit: Permit,
+        digest: Digest,
+        name: Option<&str>,
+    ) -> Result<TcpStream, UpstreamError> {
         if !permit.names(digest) {
             return Err(UpstreamError::NotPermitted);
         }
-        let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-        self.dialer.connect(address).await
+        let (agent, to) = (permit.agent(), permit.destination());
+        let address = SocketAddr::new(to.ip, to.port);
+        let has_others = name.is_some_and(|name| self.ways.other(agent, name, address).is_some());
+        let connected = self.dialer.connect(Target { address, has_others }).await;
+        self.note(agent, address, &connected);
+        connected
     }
 
-    async fn exchange(
-        &self,
-        key: Key,
-        mut message: Box<Request<Outgoing>>,
-        alone: bool,
-    ) -> Result<Answer, UpstreamError> {
-        if alone {
-            let fresh = Box::pin(self.dial_alone(&key)).await?;
-            return self.answer(fresh, message, &key, false).await.map_err(Unanswered::on_a_fresh_connection);
+    /// Remembers where nobody answers.
+    fn note<T>(&self, agent: &AgentName, address: SocketAddr, dialed: &Result<T, UpstreamError>) {
+        if dialed.as_ref().is_err_and(UpstreamError::is_unreached) {
+            self.ways.avoid(agent, address);
         }
-        let mut waited = false;
+    }
+
+    async fn exchange(&self, key: Key, request: Box<Outbound>, alone: bool) -> Result<Answer, Failed> {
+        let (mut connection, mut is_kept) = match self.reach(&key, alone).await {
+            Ok(reached) => reached,
+            Err(why) => return Err(Failed::before_sending(why, request)),
+        };
+        let mut message = request.into_message()?;
         loop {
-            while let Some(kept) = self.pool.take(&key).await {
-                match self.answer(kept, message, &key, true).await {
-                    Ok(answer) => return Ok(answer),
-                    // The other side closed an idle connection before a byte of this request was written.
-                    Err(Unanswered { unwritten: Some(unwritten), .. }) => message = unwritten,
-                    Err(unanswered) => return Err(UpstreamError::Exchange(unanswered.error)),
-                }
+            match self.answer(connection, message, &key, !alone).await {
+                Ok(answer) => return Ok(answer),
+                // The other side closed an idle connection before a byte of this request was written.
+                Err(Unanswered { unwritten: Some(unwritten), .. }) if is_kept => message = unwritten,
+                Err(unanswered) => return Err(UpstreamError::from(unanswered).into()),
             }
-            let first = if waited { None } else { self.pool.first(&key).await };
-            if first.is_none() && !mem::replace(&mut waited, true) {
-                continue;
-            }
-            let fresh = Box::pin(self.dial(&key)).await?;
-            drop(first);
-            return self.answer(fresh, message, &key, true).await.map_err(Unanswered::on_a_fresh_connection);
+            (connection, is_kept) = self.reach(&key, alone).await?;
         }
     }
 
-    /// A connection nobody else uses.
-    async fn dial_alone(&self, key: &Key) -> Result<Connection, UpstreamError> {
-        self.dialer.dial(key.address, key.name.as_deref()).await?.into_connection(key.knows_h2).await
-    }
-
-    /// A connection that others may use as well, or after this request.
-    async fn dial(&self, key: &Key) -> Result<Connection, UpstreamError> {
-        let fresh = self.dial_alone(key).await?;
+    /// A connection for a request, and whether it was kept from another.
+    async fn reach(&self, key: &Key, alone: bool) -> Result<(Connection, bool), UpstreamError> {
+        if alone {
+            // A person said yes to this address.
+            return Ok((Box::pin(self.dial(key, false)).await?, false));
+        }
+        if let Some(kept) = self.pool.take(key).await {
+            return Ok((kept, true));
+        }
+        let first = self.pool.first(key).await;
+        if first.is_none()
+            && let Some(kept) = self.pool.take(key).await
+        {
+            return Ok((kept, true));
+        }
+        let fresh = Box::pin(self.dial(key, self.ways.has_others(key))).await?;
         match &fresh {
             Connection::H1(_) => self.pool.unshared(key),
             Connection::H2(sender) => self.pool.share(key, sender),
         }
-        Ok(fresh)
+        drop(first);
+        Ok((fresh, false))
+    }
+
+    async fn dial(&self, key: &Key, has_others: bool) -> Result<Connection, UpstreamError> {
+        self.dial_to(key, has_others, false).await?.into_connection(key.knows_h2).await
+    }
+
+    async fn dial_to(&self, key: &Key, has_others: bool, http1: bool) -> Result<Dialed, UpstreamError> {
+        if has_others && self.ways.is_avoided(&key.agent, key.address) {
+            return Err(UpstreamError::Silent(key.address));
+        }
+        let target = Target { address: key.address, has_others };
+        let dialed = self.dialer.dial(target, key.tls_name(), http1).await;
+        self.note(&key.agent, key.address, &dialed);
+        dialed
     }
 
     async fn answer(
@@ -144,23 +195,37 @@ impl Upstream {
     ) -> Result<Answer, Unanswered> {
         let response = connection.send(message).await?;
         let lease = keep.then(|| pool::Lease::new(Arc::clone(&self.pool), key.clone(), connection));
-        Ok(Answer::new(response, key.name.clone(), lease))
+        Ok(Answer::new(response, key.tls_name().map(str::to_owned), lease))
     }
 }
 
-/// What goes out, and over which connections it may; nothing, unless the permit names it.
-fn prepare(permit: &Permit, request: Box<Outbound>) -> Result<(Key, Box<Request<Outgoing>>), UpstreamError> {
-    if !permit.names(request.head.digest(request.body_digest)) {
+/// Over which connections a request may go out; over none, unless the permit names it.
+fn key(
+    permit: &Permit,
+    (head, body_digest): (&RequestHead, Option<Digest>),
+    knows_h2: bool,
+) -> Result<Key, UpstreamError> {
+    if !permit.names(head.digest(body_digest)) {
         return Err(UpstreamError::NotPermitted);
     }
-    let name = (request.head.scheme == Scheme::Https).then(|| request.head.host.clone());
-    let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-    // In the clear nothing is agreed on: it is as the program knew it, and gRPC is never anything else.
-    let knows_h2 = name.is_none() && (request.knows_h2 || is_grpc(&request.head));
-    let key = Key { agent: permit.agent().clone(), name, address, knows_h2, lane: thread::current().id() };
-    let mut message = Box::new(message(&request.head, request.body)?);
-    request.spelling.apply(&mut message);
-    Ok((key, message))
+    let tls = head.scheme == Scheme::Https;
+    Ok(Key {
+        agent: permit.agent().clone(),
+        host: head.host.clone(),
+        address: SocketAddr::new(permit.destination().ip, permit.destination().port),
+        tls,
+        // In the clear nothing is agreed on: it is as the program knew it, and gRPC is never anything else.
+        knows_h2: !tls && (knows_h2 || is_grpc(head)),
+        lane: thread::current().id(),
+    })
+}
+
+impl Outbound {
+    fn into_message(self: Box<Self>) -> Result<Box<Request<Outgoing>>, UpstreamError> {
+        let mut message = Box::new(message(&self.head, self.body)?);
+        self.spelling.apply(&mut message);
+        Ok(message)
+    }
 }
 
 /// The message as it is written: made from the canonical head alone.
@@ -229,6 +294,8 @@ mod tests {
 
     use super::body::Sent;
     use super::*;
+    use crate::dns::limits::Limits;
+    use crate::dns::{self, Resolver};
     use crate::flow::http::canonical::CanonicalRequest;
     use crate::flow::origin::Destination;
     use crate::ipc::approver::SendOrder;
@@ -260,13 +327,16 @@ mod tests {
         forbidden.add(own);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let trust = Trust::new(&[], &[], &provider).unwrap();
-        Upstream::new(trust, forbidden, Duration::from_secs(5))
+        let resolver = Resolver::new(vec![], Limits::default(), dns::Policy::default());
+        let ways = Ways::new(resolver.into(), Arc::clone(&forbidden));
+        Upstream::new(trust, ways, forbidden, Duration::from_secs(5))
     }
 
     async fn send(upstream: &Upstream, permit: Permit, head: RequestHead) -> Result<Answer, UpstreamError> {
         let body = Outgoing::whole(Bytes::new(), Sent::default());
         let (body_digest, spelling) = (Some(Digest::of(b"")), Spelling::default());
-        upstream.send(permit, Outbound { head, body_digest, body, spelling, knows_h2: false }.into()).await
+        let request = Outbound { head, body_digest, body, spelling, knows_h2: false };
+        upstream.send(permit, request.into()).await.map_err(|failed| failed.why)
     }
 
     #[tokio::test]

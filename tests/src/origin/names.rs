@@ -19,6 +19,10 @@ const ALIAS: &str = "alias.acme.internal.";
 const TARGET: &str = "crm.acme.internal.";
 /// Leads nowhere: nobody may be given it.
 const NOWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+/// A name with a second address, told first, at which nobody is.
+const TWICE: &str = "twice.acme.internal.";
+/// That address.
+pub const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 /// Seconds answers may be kept.
 const TTL: u32 = 60;
 
@@ -94,6 +98,9 @@ fn records(name: &Name, kind: RecordType, address: Ipv4Addr) -> Option<Vec<Recor
         records.push(record(name, RData::CNAME(CNAME(owner.clone()))));
     }
     match kind {
+        RecordType::A if owner.to_ascii() == TWICE => {
+            records.extend([NOBODY, address].map(|address| record(&owner, RData::A(A(address)))));
+        }
         RecordType::A => records.push(record(&owner, RData::A(A(address)))),
         RecordType::AAAA => records.push(record(&owner, RData::AAAA(AAAA(NOWHERE)))),
         RecordType::HTTPS => records.push(record(&owner, RData::HTTPS(service(address)))),
@@ -112,6 +119,7 @@ fn service(address: Ipv4Addr) -> HTTPS {
             (SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(protocols))),
             (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![A(address)]))),
             (SvcParamKey::EchConfigList, SvcParamValue::EchConfigList(EchConfigList(vec![0; 40]))),
+            (SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(vec![AAAA(NOWHERE)]))),
         ],
     ))
 }

@@ -8,7 +8,6 @@ use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
 use crate::flow::policy::verdict::BodyView;
-use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::names::Digest;
 
 /// See the module.
@@ -98,12 +97,20 @@ impl Intake {
         self.known().map(Digest::of)
     }
 
-    /// The body on its way out.
-    pub fn outgoing(self, sent: Sent) -> Outgoing {
+    /// What was read of it.
+    pub fn beginning(&self) -> &[u8] {
         match self {
-            Self::Whole(body) => Outgoing::whole(body, sent),
-            Self::Streaming { first, rest } => Outgoing::streaming(first, rest, sent),
-            Self::TooLong { beginning, rest } => Outgoing::streaming(Some(beginning), rest, sent),
+            Self::Streaming { first, .. } => first.as_deref().unwrap_or_default(),
+            Self::Whole(body) => body,
+            Self::TooLong { beginning, .. } => beginning,
+        }
+    }
+
+    /// What was not.
+    pub fn rest(&self) -> Option<&Incoming> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streaming { rest, .. } | Self::TooLong { rest, .. } => Some(rest),
         }
     }
 }

@@ -19,9 +19,24 @@ use crate::flow::inspect::action::Action;
 use crate::flow::judge::Judge;
 use crate::flow::origin::Destination;
 use crate::flow::policy::verdict::Judgement;
-use crate::flow::upstream::Outbound;
+use crate::flow::upstream::body::Outgoing;
+use crate::flow::upstream::{Failed, Outbound};
 use crate::ipc::approver::{ExchangeRecord, HoldRequest};
 use crate::names::{Digest, ExchangeId};
+
+/// A request that was read as far as it has to be, before its verdict.
+pub struct Asked {
+    /// Leave to be under way.
+    pub turn: Turn,
+    /// When its head was read.
+    pub arrived: Instant,
+    /// Its head.
+    pub head: RequestHead,
+    /// How the names of its fields are spelled.
+    pub spelling: Spelling,
+    /// Its body, as far as it was needed.
+    pub body: Intake,
+}
 
 /// A request with its verdict.
 pub struct Exchange<'a> {
@@ -29,66 +44,66 @@ pub struct Exchange<'a> {
     pub id: ExchangeId,
     /// The connection it came over.
     pub via: &'a Arc<Via>,
-    /// Leave to be under way.
-    pub turn: Turn,
-    /// When its head was read.
-    pub arrived: Instant,
     /// Where it goes.
     pub destination: Destination,
     /// The request.
-    pub head: RequestHead,
-    /// How the names of its fields are spelled.
-    pub spelling: Spelling,
-    /// Its body, as far as it was needed.
-    pub body: Intake,
+    pub asked: Asked,
     /// What it means.
     pub action: Action,
     /// The verdict.
     pub judgement: Judgement,
 }
 
+/// Why a request that was allowed has no answer of its destination.
+pub struct Unforwarded {
+    /// What the program is told.
+    pub answer: OurAnswer,
+    /// The request, when nobody was there to write it to.
+    pub unreached: Option<Box<Asked>>,
+}
+
+impl From<OurAnswer> for Unforwarded {
+    fn from(answer: OurAnswer) -> Self {
+        Self { answer, unreached: None }
+    }
+}
+
 impl Exchange<'_> {
     /// Allowed: recorded, permitted, sent; the answer streams back.
-    pub async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, OurAnswer> {
+    pub async fn forward(self: Box<Self>) -> Result<Response<Reply>, Unforwarded> {
         let (id, via) = (self.id, self.via);
         let services = &via.services;
-        let body_digest = self.body.digest();
-        let digest = self.head.digest(body_digest);
-        let spelling = std::mem::take(&mut self.spelling);
-        let (record, (head, body), turn) = self.into_record(digest);
+        let body_digest = self.asked.body.digest();
+        let digest = self.asked.head.digest(body_digest);
+        let (record, Asked { turn, arrived, head, spelling, body }) = self.into_record(digest);
         let accepted = services.approver.recorder.accept(record, digest).await;
         let permit = Permit::by_rule(accepted.map_err(|why| OurAnswer::unrecorded(&why))?);
-        let mut outcome = Outcome::begin(Arc::clone(&services.approver), id).with(turn);
-        if head.opens_websocket() {
-            return Box::pin(websocket::forward(via, permit, (&head, spelling), outcome)).await;
-        }
-        let sent = outcome.sent();
-        let knows_h2 = via.knows_h2();
-        let body = body.outgoing(sent.clone());
-        let outbound = Box::new(Outbound { head, body_digest, body, spelling, knows_h2 });
-        match (services.upstream.send(permit, outbound).await, sent.unsendable()) {
-            (Ok(answer), _) => Ok(Reply::passing(answer, outcome)),
-            (Err(_), Some(why)) => {
-                outcome.failed(why.to_owned());
-                Err(OurAnswer::unfinished(why))
+        let outcome = Outcome::begin(Arc::clone(&services.approver), id).with(turn);
+        let body = Outgoing::new(body, outcome.sent());
+        let opens_websocket = head.opens_websocket();
+        let outbound = Box::new(Outbound { head, body_digest, body, spelling, knows_h2: via.knows_h2() });
+        let failed = if opens_websocket {
+            match Box::pin(services.upstream.open_websocket(permit, outbound)).await {
+                Ok(opening) => return Ok(websocket::answer(via, opening, outcome)),
+                Err(failed) => failed,
             }
-            (Err(error), None) => {
-                outcome.failed(error.to_string());
-                let (agent, original) = (&via.flow.agent, via.flow.original);
-                tracing::info!(%agent, %original, error = &error as &dyn std::error::Error, "an upstream failed");
-                Err(OurAnswer::upstream_failed(&error))
+        } else {
+            match services.upstream.send(permit, outbound).await {
+                Ok(answer) => return Ok(Reply::passing(answer, outcome)),
+                Err(failed) => failed,
             }
-        }
+        };
+        Err(unforwarded(via, arrived, failed, outcome))
     }
 
     /// Held: stored whole, then waiting for a reviewer. A body that cannot be stored whole is refused.
     pub async fn hold(self: Box<Self>, policy: &dyn Judge) -> Result<Response<Reply>, OurAnswer> {
         let services = &self.via.services;
-        let Intake::Whole(body) = self.via.read_whole(self.body).await? else {
+        let Intake::Whole(body) = self.via.read_whole(self.asked.body).await? else {
             return Err(OurAnswer::too_large(services.max_body));
         };
-        let action = policy.classify(&self.head, Some(&body));
-        let request = CanonicalRequest { head: self.head, body };
+        let action = policy.classify(&self.asked.head, Some(&body));
+        let request = CanonicalRequest { head: self.asked.head, body };
         let request = HoldRequest {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
@@ -100,7 +115,7 @@ impl Exchange<'_> {
             judgement: self.judgement,
         };
         let waiting =
-            hold::Waiting { arrived: self.arrived, usual: services.hold_wait, stop: &self.via.stop };
+            hold::Waiting { arrived: self.asked.arrived, usual: services.hold_wait, stop: &self.via.stop };
         let opens_websocket = request.request.head.opens_websocket();
         let waiter = opens_websocket.then(|| services.websockets.begin(&request.agent, request.digest));
         let response = hold::hold(&services.approver, request, waiting).await?;
@@ -114,23 +129,43 @@ impl Exchange<'_> {
     pub async fn deny(self: Box<Self>) -> Result<Response<Reply>, OurAnswer> {
         let (recorder, answer) =
             (&self.via.services.approver.recorder, OurAnswer::denied_by_policy(&self.judgement));
-        let digest = self.head.digest(self.body.digest());
+        let digest = self.asked.head.digest(self.asked.body.digest());
         let recorded = recorder.make_durable(self.into_record(digest).0).await;
         Err(recorded.map_or_else(|why| OurAnswer::unrecorded(&why), |()| answer))
     }
 
     /// What is recorded, and what is sent if it may be.
-    fn into_record(self: Box<Self>, digest: Digest) -> (Box<ExchangeRecord>, (RequestHead, Intake), Turn) {
+    fn into_record(self: Box<Self>, digest: Digest) -> (Box<ExchangeRecord>, Asked) {
         let record = Box::new(ExchangeRecord {
             exchange: self.id,
             agent: self.via.flow.agent.clone(),
             caller: self.via.flow.caller.brief(),
             destination: self.destination,
-            request: Some((&self.head).into()),
+            request: Some((&self.asked.head).into()),
             action: Some(self.action),
             judgement: self.judgement,
             digest: Some(digest),
         });
-        (record, (self.head, self.body), self.turn)
+        (record, self.asked)
     }
+}
+
+/// What becomes of a request that was not answered.
+fn unforwarded(via: &Via, arrived: Instant, failed: Failed, mut outcome: Outcome) -> Unforwarded {
+    if let Some(why) = outcome.sent().unsendable() {
+        outcome.failed(why.to_owned());
+        return OurAnswer::unfinished(why).into();
+    }
+    let (agent, original, why) = (&via.flow.agent, via.flow.original, &failed.why);
+    tracing::info!(%agent, %original, error = why as &dyn std::error::Error, "an upstream failed");
+    let answer = OurAnswer::upstream_failed(why);
+    let Some(outbound) = failed.unreached else {
+        outcome.failed(why.to_string());
+        return answer.into();
+    };
+    let Outbound { head, spelling, body, .. } = *outbound;
+    let unreached = outcome
+        .unreached(why.to_string())
+        .map(|turn| Box::new(Asked { turn, arrived, head, spelling, body: body.unsent() }));
+    Unforwarded { answer, unreached }
 }

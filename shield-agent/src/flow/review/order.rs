@@ -19,7 +19,7 @@ use crate::flow::upstream::body::{Outgoing, Sent};
 use crate::flow::upstream::error::UpstreamError;
 use crate::flow::upstream::websocket::Opening;
 use crate::ipc::approver::{SendFailure, SendOrder, StoredResponse};
-use crate::names::{Digest, ExchangeId, HoldId};
+use crate::names::{AgentName, Digest, ExchangeId, HoldId};
 
 /// Longest answer that is kept for collection, bytes.
 const KEPT_ANSWER: usize = 8 << 20;
@@ -48,41 +48,46 @@ impl Drop for Report {
 
 async fn send(services: &Services, order: SendOrder) -> Result<StoredResponse, SendFailure> {
     let permit = Permit::by_reviewer(&order).map_err(|altered| SendFailure::NotSent(altered.to_string()))?;
-    if order.request.head.opens_websocket() {
-        return open_websocket(services, permit, order).await;
-    }
-    let outbound = Outbound {
-        head: order.request.head,
+    let (asked, id) = ((order.agent, order.digest), ExchangeId(order.hold.0));
+    let head = order.request.head;
+    let opens_websocket = head.opens_websocket();
+    let outbound = Box::new(Outbound {
+        head,
         body_digest: Some(Digest::of(&order.request.body)),
         body: Outgoing::whole(order.request.body, Sent::default()),
         spelling: Spelling::default(),
         // Not stored; what has to be HTTP/2 is seen from its head.
         knows_h2: false,
-    };
-    keep(services.upstream.send(permit, outbound.into()).await.map_err(failure)?).await
+    });
+    if opens_websocket {
+        return open_websocket(services, (permit, outbound), asked, id).await;
+    }
+    let sent = services.upstream.send(permit, outbound).await;
+    keep(sent.map_err(|failed| failure(failed.why))?).await
 }
 
 /// Opens a WebSocket for the connection that waits for it. Its hold is over with the handshake; how it ends is recorded
 /// as an exchange of its own.
 async fn open_websocket(
     services: &Services,
-    permit: Permit,
-    order: SendOrder,
+    (permit, outbound): (Permit, Box<Outbound>),
+    (agent, digest): (AgentName, Digest),
+    id: ExchangeId,
 ) -> Result<StoredResponse, SendFailure> {
-    let (agent, digest, head) = (order.agent, order.digest, order.request.head);
     if !services.websockets.any(&agent, digest) {
         let why = "the program did not wait for its WebSocket any longer".to_owned();
         return Err(SendFailure::NotSent(why));
     }
-    match services.upstream.open_websocket(permit, &head, Spelling::default()).await.map_err(failure)? {
+    let verified_name = (outbound.head.scheme == Scheme::Https).then(|| outbound.head.host.clone());
+    let opening = services.upstream.open_websocket(permit, outbound).await;
+    match opening.map_err(|failed| failure(failed.why))? {
         Opening::Answered(answer) => keep(answer).await,
         Opening::Switched(fields, stream) => {
             let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-            let mut outcome = Outcome::begin(Arc::clone(&services.approver), ExchangeId(order.hold.0));
+            let mut outcome = Outcome::begin(Arc::clone(&services.approver), id);
             outcome.answered(status);
             services.websockets.give(&agent, digest, Opened { stream, outcome });
             let (headers, trailers) = (fields_of(&fields), Vec::new());
-            let verified_name = (head.scheme == Scheme::Https).then_some(head.host);
             Ok(StoredResponse { status, headers, body: Bytes::new(), trailers, verified_name })
         }
     }

@@ -19,7 +19,7 @@ pub struct Outcome {
     status: Option<u16>,
     received: u64,
     error: Option<String>,
-    _turn: Option<Turn>,
+    turn: Option<Turn>,
 }
 
 impl Outcome {
@@ -27,12 +27,12 @@ impl Outcome {
     pub fn begin(approver: Arc<Approver>, exchange: ExchangeId) -> Self {
         let error = Some("the agent hung up before the destination answered".to_owned());
         let (since, sent) = (Instant::now(), Sent::default());
-        Self { approver, exchange, since, sent, status: None, received: 0, error, _turn: None }
+        Self { approver, exchange, since, sent, status: None, received: 0, error, turn: None }
     }
 
     /// Keeps the leave of a request to be under way until its answer ends.
     pub fn with(mut self, turn: Turn) -> Self {
-        self._turn = Some(turn);
+        self.turn = Some(turn);
         self
     }
 
@@ -55,6 +55,12 @@ impl Outcome {
     /// It failed.
     pub fn failed(&mut self, why: String) {
         self.error = Some(why);
+    }
+
+    /// Nobody was reached. Gives back the leave of its request to be under way.
+    pub fn unreached(mut self, why: String) -> Option<Turn> {
+        self.error = Some(why);
+        self.turn.take()
     }
 
     /// It ended well.

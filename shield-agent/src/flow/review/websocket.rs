@@ -16,9 +16,6 @@ use super::answers::OurAnswer;
 use super::outcome::Outcome;
 use super::reply::Reply;
 use super::via::Via;
-use crate::approval::permit::Permit;
-use crate::flow::http::canonical::RequestHead;
-use crate::flow::http::spelling::Spelling;
 use crate::flow::upstream::websocket::Opening;
 use crate::names::{AgentName, Digest};
 
@@ -30,23 +27,14 @@ pub struct Opened {
     pub outcome: Outcome,
 }
 
-/// Opens an allowed WebSocket: the connection goes on with it after the answer.
-pub(super) async fn forward(
-    via: &Via,
-    permit: Permit,
-    (head, spelling): (&RequestHead, Spelling),
-    mut outcome: Outcome,
-) -> Result<Response<Reply>, OurAnswer> {
-    match via.services.upstream.open_websocket(permit, head, spelling).await {
-        Ok(Opening::Answered(answer)) => Ok(Reply::passing(answer, outcome)),
-        Ok(Opening::Switched(fields, stream)) => {
+/// The answer to a handshake that was let pass; when the WebSocket is open, the connection goes on with it.
+pub(super) fn answer(via: &Via, opening: Opening, mut outcome: Outcome) -> Response<Reply> {
+    match opening {
+        Opening::Answered(answer) => Reply::passing(answer, outcome),
+        Opening::Switched(fields, stream) => {
             outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
             via.go_on_with(Opened { stream, outcome });
-            Ok(switching(fields))
-        }
-        Err(error) => {
-            outcome.failed(error.to_string());
-            Err(OurAnswer::upstream_failed(&error))
+            switching(fields)
         }
     }
 }

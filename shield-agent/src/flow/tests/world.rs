@@ -4,6 +4,7 @@ mod approver;
 mod client;
 mod origin;
 mod policy;
+mod resolver;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +30,8 @@ use crate::worker::{self, Count, Outside};
 pub(super) use approver::{Approver, stored};
 pub(super) use client::raw;
 pub(super) use origin::{Origin, certificate_for};
-pub(super) use policy::UNREAD;
+pub(super) use policy::{UNREAD, UNREAD_TOO};
+pub(super) use resolver::{question, resolver};
 
 /// Longest request body the worker holds here.
 pub(super) const MAX_BODY: u64 = 1000;

@@ -1,12 +1,15 @@
 //! A request's body on its way out: whole, or streaming through untouched.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::flow::http::body::Intake;
 
 /// What was handed to the upstream connection: of a request's body, or of what follows a handshake.
 #[derive(Clone, Debug, Default)]
@@ -37,17 +40,9 @@ impl Sent {
 
 /// See the module.
 pub struct Outgoing {
-    content: Content,
+    /// What is left to send.
+    left: Intake,
     sent: Sent,
-}
-
-enum Content {
-    Whole(Option<Bytes>),
-    Streaming {
-        /// What was read before it was decided to send anything.
-        first: Option<Bytes>,
-        rest: Incoming,
-    },
 }
 
 /// Why a body cannot be sent on.
@@ -62,14 +57,19 @@ pub enum BodyError {
 }
 
 impl Outgoing {
-    /// A body that is known.
-    pub fn whole(body: Bytes, sent: Sent) -> Self {
-        Self { content: Content::Whole(Some(body).filter(|body| !body.is_empty())), sent }
+    /// A body as far as it was read, and then as it comes.
+    pub fn new(left: Intake, sent: Sent) -> Self {
+        Self { left, sent }
     }
 
-    /// A body that passes as it comes; `first` was read already.
-    pub fn streaming(first: Option<Bytes>, rest: Incoming, sent: Sent) -> Self {
-        Self { content: Content::Streaming { first, rest }, sent }
+    /// A body that is known.
+    pub fn whole(body: Bytes, sent: Sent) -> Self {
+        Self::new(Intake::Whole(body), sent)
+    }
+
+    /// The body, when nothing of it was sent.
+    pub fn unsent(self) -> Intake {
+        self.left
     }
 }
 
@@ -85,18 +85,21 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let data = match &mut self.content {
-            Content::Whole(body) => body.take(),
-            Content::Streaming { first: first @ Some(_), .. } => first.take(),
-            Content::Streaming { rest, .. } => match ready!(Pin::new(rest).poll_frame(cx)).map(as_data) {
-                None => None,
-                Some(Ok(data)) => Some(data),
-                Some(Err(error)) => {
-                    // A body fails once: nothing was said before.
-                    let _ = self.sent.0.unsendable.set(error.to_string());
-                    return Poll::Ready(Some(Err(error)));
+        let data = match &mut self.left {
+            Intake::Whole(read) => Some(mem::take(read)).filter(|read| !read.is_empty()),
+            Intake::Streaming { first: first @ Some(_), .. } => first.take(),
+            Intake::TooLong { beginning, .. } if !beginning.is_empty() => Some(mem::take(beginning)),
+            Intake::Streaming { rest, .. } | Intake::TooLong { rest, .. } => {
+                match ready!(Pin::new(rest).poll_frame(cx)).map(as_data) {
+                    None => None,
+                    Some(Ok(data)) => Some(data),
+                    Some(Err(error)) => {
+                        // A body fails once: nothing was said before.
+                        let _ = self.sent.0.unsendable.set(error.to_string());
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
-            },
+            }
         };
         Poll::Ready(data.map(|data| {
             self.sent.add(data.len());
@@ -105,25 +108,17 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Whole(body) => body.is_none(),
-            Content::Streaming { first, rest } => first.is_none() && rest.is_end_stream(),
-        }
+        self.left.beginning().is_empty() && self.left.rest().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Content::Streaming { first, rest } => {
-                let first = first.as_ref().map_or(0, Bytes::len) as u64;
-                let rest = rest.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(first + rest.lower());
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(first + upper);
-                }
-                hint
-            }
+        let read = self.left.beginning().len() as u64;
+        let Some(rest) = self.left.rest().map(Body::size_hint) else { return SizeHint::with_exact(read) };
+        let mut hint = SizeHint::new();
+        hint.set_lower(read + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read + upper);
         }
+        hint
     }
 }

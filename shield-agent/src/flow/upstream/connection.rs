@@ -24,12 +24,11 @@ pub struct Unanswered {
     pub unwritten: Option<Box<Request<Outgoing>>>,
 }
 
-impl Unanswered {
-    /// What it means where the connection was made for this request.
-    pub fn on_a_fresh_connection(self) -> UpstreamError {
-        match self.unwritten {
-            Some(_) => UpstreamError::NotWritten(self.error),
-            None => UpstreamError::Exchange(self.error),
+impl From<Unanswered> for UpstreamError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered.unwritten {
+            Some(_) => Self::NotWritten(unanswered.error),
+            None => Self::Exchange(unanswered.error),
         }
     }
 }

@@ -21,6 +21,18 @@ use super::trust::Trust;
 use crate::flow::accept::forbidden::Forbidden;
 use crate::flow::http::{CONNECTION_WINDOW, STREAM_WINDOW};
 
+/// How long an address may take to accept a connection when others are left to try: time for a lost packet to be sent again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where to connect to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether the same name has other addresses, so that there is no need to wait for long.
+    pub has_others: bool,
+}
+
 /// Makes connections.
 pub struct Dialer {
     trust: Trust,
@@ -42,46 +54,30 @@ impl Dialer {
         Self { trust, forbidden, within }
     }
 
-    /// Dials `address`; with TLS when there is a `name` to verify.
-    pub async fn dial(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
-        self.dial_with(false, address, name).await
-    }
-
-    /// The same for a request that HTTP/2 has no form for.
-    pub async fn dial_http1(&self, address: SocketAddr, name: Option<&str>) -> Result<Dialed, UpstreamError> {
-        self.dial_with(true, address, name).await
-    }
-
-    /// Plain TCP to `address`.
-    pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, UpstreamError> {
+    /// Plain TCP to `to`.
+    pub async fn connect(&self, to: Target) -> Result<TcpStream, UpstreamError> {
+        let Target { address, has_others } = to;
         self.forbidden.check(address)?;
-        let connected =
-            timeout(self.within, TcpStream::connect(address)).await.map_err(|_| self.too_slow(address))?;
+        let within = if has_others { self.within.min(PATIENCE) } else { self.within };
+        let too_slow = |_| UpstreamError::ConnectTimeout { address, after: within };
+        let connected = timeout(within, TcpStream::connect(address)).await.map_err(too_slow)?;
         let connect_failed = |source| UpstreamError::Connect { address, source };
         let stream = connected.map_err(connect_failed)?;
         stream.set_nodelay(true).map_err(connect_failed)?;
         Ok(stream)
     }
 
-    fn too_slow(&self, address: SocketAddr) -> UpstreamError {
-        UpstreamError::ConnectTimeout { address, after: self.within }
-    }
-
-    async fn dial_with(
-        &self,
-        http1: bool,
-        address: SocketAddr,
-        name: Option<&str>,
-    ) -> Result<Dialed, UpstreamError> {
+    /// Connects to `to`; with TLS when there is a `name` to verify, and without HTTP/2 for what it has no form for.
+    pub async fn dial(&self, to: Target, name: Option<&str>, http1: bool) -> Result<Dialed, UpstreamError> {
         let deadline = Instant::now() + self.within;
-        let stream = self.connect(address).await?;
+        let stream = self.connect(to).await?;
         let Some(name) = name else { return Ok(Dialed::Plain(stream)) };
         let tls_failed = |source| UpstreamError::Tls { name: name.to_owned(), source };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|error| tls_failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let tls = self.trust.connector(name, http1);
-        let handshake =
-            timeout_at(deadline, tls.connect(server, stream)).await.map_err(|_| self.too_slow(address))?;
+        let too_slow = |_| UpstreamError::ConnectTimeout { address: to.address, after: self.within };
+        let handshake = timeout_at(deadline, tls.connect(server, stream)).await.map_err(too_slow)?;
         Ok(Dialed::Tls(Box::new(handshake.map_err(tls_failed)?)))
     }
 }

@@ -37,6 +37,9 @@ pub enum UpstreamError {
         /// How long was waited.
         after: Duration,
     },
+    /// No connection was tried: the last one failed, and there are other addresses.
+    #[error("nobody answered at {0} a moment ago")]
+    Silent(SocketAddr),
     /// No trusted TLS session.
     #[error("the TLS connection to {name} failed: {}", tls_reason(source))]
     Tls {
@@ -74,6 +77,7 @@ impl UpstreamError {
             | Self::Unwritable(_)
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
+            | Self::Silent(_)
             | Self::Tls { .. }
             | Self::NotWritten(_) => false,
             Self::Exchange(_)
@@ -84,9 +88,26 @@ impl UpstreamError {
         }
     }
 
+    /// Whether nobody answered at the address, which is no fault of this host: at another address somebody may.
+    pub fn is_unreached(&self) -> bool {
+        use io::ErrorKind as Kind;
+        let there = [
+            Kind::ConnectionRefused,
+            Kind::ConnectionReset,
+            Kind::HostUnreachable,
+            Kind::NetworkUnreachable,
+            Kind::TimedOut,
+        ];
+        match self {
+            Self::Connect { source, .. } => there.contains(&source.kind()),
+            Self::ConnectTimeout { .. } | Self::Silent(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it was a matter of time: answered 504 instead of 502.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::ConnectTimeout { .. } | Self::NoAnswer(_))
+        matches!(self, Self::ConnectTimeout { .. } | Self::Silent(_) | Self::NoAnswer(_))
     }
 }
 

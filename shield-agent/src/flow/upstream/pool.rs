@@ -32,14 +32,23 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 pub struct Key {
     /// Whose requests.
     pub agent: AgentName,
-    /// The name its certificate was verified for; `None` for plain HTTP.
-    pub name: Option<String>,
-    /// Where it goes.
+    /// To whom.
+    pub host: String,
+    /// Where that is.
     pub address: SocketAddr,
+    /// Whether it is TLS, verified for the host.
+    pub tls: bool,
     /// Whether HTTP/2 is spoken in the clear.
     pub knows_h2: bool,
     /// The thread it lives on: to use it from another would wake two threads for every message.
     pub lane: ThreadId,
+}
+
+impl Key {
+    /// The name its certificate is verified for; `None` for plain HTTP.
+    pub fn tls_name(&self) -> Option<&str> {
+        self.tls.then_some(&self.host)
+    }
 }
 
 /// The kept connections.
@@ -214,8 +223,9 @@ mod tests {
         let address = SocketAddr::from(([192, 0, 2, 1], 443));
         Key {
             agent: "bot".parse().unwrap(),
-            name: None,
+            host: "a.example".into(),
             address,
+            tls: false,
             knows_h2: false,
             lane: std::thread::current().id(),
         }

@@ -2,8 +2,6 @@
 //!
 //! Nothing but the handshake is written here: whoever holds the stream, holds it after a valid `101`.
 
-use std::net::SocketAddr;
-
 use ::http::{HeaderMap, Response, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +17,7 @@ use super::answer::Answer;
 use super::body::{Outgoing, Sent};
 use super::dial::Dialed;
 use super::error::UpstreamError;
-use super::{Upstream, adapt, message};
+use super::{Failed, Outbound, Upstream, adapt, key, message};
 use crate::approval::permit::Permit;
 use crate::flow::http::canonical::{RequestHead, Scheme};
 use crate::flow::http::parse::connection_options;
@@ -39,21 +37,16 @@ pub enum Opening {
 
 impl Upstream {
     /// Sends a WebSocket handshake over a connection of its own, at most once.
-    pub async fn open_websocket(
-        &self,
-        permit: Permit,
-        head: &RequestHead,
-        spelling: Spelling,
-    ) -> Result<Opening, UpstreamError> {
-        if !permit.names(head.digest(Some(Digest::of(b"")))) {
-            return Err(UpstreamError::NotPermitted);
-        }
-        let address = SocketAddr::new(permit.destination().ip, permit.destination().port);
-        let name = (head.scheme == Scheme::Https).then_some(head.host.as_str());
-        let dialed = self.dialer.dial_http1(address, name).await?;
-        match timeout(self.answer_within, handshake(dialed, head, spelling)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(UpstreamError::NoAnswer(self.answer_within)),
+    pub async fn open_websocket(&self, permit: Permit, request: Box<Outbound>) -> Result<Opening, Failed> {
+        let key = key(&permit, (&request.head, Some(Digest::of(b""))), false)?;
+        let has_others = !permit.is_reviewed() && self.ways.has_others(&key);
+        let dialed = match self.dial_to(&key, has_others, true).await {
+            Ok(dialed) => dialed,
+            Err(why) => return Err(Failed::before_sending(why, request)),
+        };
+        match timeout(self.answer_within, handshake(dialed, &request.head, request.spelling)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(UpstreamError::NoAnswer(self.answer_within).into()),
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::ipc::worker::PolicyText;
 use crate::names::{AgentName, Digest, RuleId};
 use crate::networks::Networks;
 
-/// Connections to this address pass unread.
+/// Connections to these addresses pass unread.
 pub(in crate::flow::tests) const UNREAD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+pub(in crate::flow::tests) const UNREAD_TOO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
 
 struct Plain;
 
@@ -46,11 +47,15 @@ impl Judge for Plain {
 
     fn judge(&self, subject: &Subject<'_>) -> Judgement {
         let drops = |body: &[u8]| body.windows(4).any(|word| word == b"drop");
+        let here = subject.destination.ip.to_string();
         let verdict = match (subject.head.method.as_str(), subject.head.path(), subject.body) {
             (_, "/denied", _) => Verdict::Deny,
             ("DELETE", ..) | (_, "/held", _) => Verdict::Hold,
             (_, "/sql", BodyView::Whole(body)) if !drops(body) => Verdict::Allow,
             (_, "/sql", _) => Verdict::Hold,
+            (_, path, _) if path.strip_prefix("/only-at/").is_some_and(|there| there != here) => {
+                Verdict::Deny
+            }
             _ => Verdict::Allow,
         };
         judgement(verdict)
@@ -65,12 +70,12 @@ impl Judge for Plain {
     }
 
     fn opaque(&self, flow: &Flow) -> Judgement {
-        judgement(if flow.original.ip() == UNREAD { Verdict::Allow } else { Verdict::Deny })
+        judgement(if passes_unread(flow) { Verdict::Allow } else { Verdict::Deny })
     }
 
     fn unopened(&self, flow: &Flow, tls_name: &str) -> Option<Judgement> {
         let pinned = tls_name == "pinned.example";
-        pinned.then(|| judgement(if flow.original.ip() == UNREAD { Verdict::Allow } else { Verdict::Deny }))
+        pinned.then(|| judgement(if passes_unread(flow) { Verdict::Allow } else { Verdict::Deny }))
     }
 
     fn networks(&self) -> &Networks {
@@ -81,6 +86,10 @@ impl Judge for Plain {
     fn digest(&self) -> Digest {
         Digest::of(b"plain")
     }
+}
+
+fn passes_unread(flow: &Flow) -> bool {
+    [UNREAD, UNREAD_TOO].contains(&flow.original.ip())
 }
 
 fn judgement(verdict: Verdict) -> Judgement {
