@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::recorder::{Recorder, Unrecorded};
 use crate::ipc::approver::{
@@ -15,7 +16,11 @@ use crate::ipc::frame::{self, FrameError, MAX_FRAME};
 use crate::names::{AgentName, HoldId};
 
 /// Messages written in one go.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+
+/// How long messages wait for others to be written with: each would wake this thread and the approver. It is how much
+/// a worker that dies may leave untold of what rules let pass.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// A handle to the approver.
 pub struct Approver {
@@ -148,8 +153,7 @@ async fn write_all<C: AsyncWrite>(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while outgoing.recv_many(&mut batch, BATCH).await > 0 {
-        // Whatever else can run now may have something to say too: then all of it is one write.
-        yield_now().await;
+        sleep(GATHER).await;
         while batch.len() < BATCH
             && let Ok(message) = outgoing.try_recv()
         {
