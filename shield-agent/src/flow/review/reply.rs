@@ -27,6 +27,8 @@ pub enum Reply {
 pub struct Passing {
     body: AnswerBody,
     outcome: Outcome,
+    /// How it broke off, told at the next look.
+    broke: Option<hyper::Error>,
 }
 
 impl Reply {
@@ -34,7 +36,7 @@ impl Reply {
     pub fn passing(answer: Answer, mut outcome: Outcome) -> Response<Self> {
         outcome.answered(answer.status());
         let (head, body) = answer.into_parts();
-        let mut response = Response::new(Self::Passing(Box::new(Passing { body, outcome })));
+        let mut response = Response::new(Self::Passing(Box::new(Passing { body, outcome, broke: None })));
         (*response.status_mut(), *response.headers_mut()) = (head.status, head.headers);
         // How it spelled its fields and its status: a program may know only one spelling.
         *response.extensions_mut() = head.extensions;
@@ -122,13 +124,24 @@ impl Body for Reply {
 
 impl Passing {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.outcome.received(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(error)) => self.outcome.failed(format!("the destination's answer broke off: {error}")),
-            None => {}
+        if let Some(error) = self.broke.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        Poll::Ready(frame)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                self.outcome.received(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.outcome.failed(format!("the destination's answer broke off: {error}"));
+                // At an error the server drops what it did not write yet, the head even; when it has to wait, it writes.
+                self.broke = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
     }
 }
 

@@ -216,3 +216,36 @@ async fn an_upstream_that_cannot_be_reached_is_said_to_be() {
     assert_eq!(got.status, 502);
     assert!(got.text().contains("127.0.0.1:1 cannot be reached"), "{}", got.text());
 }
+
+#[tokio::test]
+async fn what_came_of_an_answer_before_it_broke_off_arrives() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let world = World::start(&certificate_for("localhost", |_| {}).0).await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for fields in ["", upgrade] {
+        for (length, body, arrives) in [
+            ("Content-Length: 12", "", ""),
+            ("Content-Length: 12", "Unau", "Unau"),
+            ("Transfer-Encoding: chunked", "4\r\nUnau\r\n", "Unau"),
+        ] {
+            let client = world.connect(address).await;
+            let request = format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n{fields}\r\n", address.port());
+            let answering = async {
+                let mut origin = server.accept().await.unwrap().0;
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    asked.push(origin.read_u8().await.unwrap());
+                }
+                let answer = format!("HTTP/1.1 401 Unauthorized\r\n{length}\r\n\r\n{body}");
+                origin.write_all(answer.as_bytes()).await.unwrap();
+            };
+            let (told, ()) = tokio::join!(raw(client, request.as_bytes()), answering);
+            let told = told.unwrap();
+            assert!(told.starts_with("HTTP/1.1 401 ") && told.contains(arrives), "{length} {body}: {told:?}");
+            let broke = world.approver.outcome().await.error.unwrap();
+            assert!(broke.contains("broke off"), "{broke}");
+        }
+    }
+}
