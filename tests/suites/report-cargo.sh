@@ -6,7 +6,14 @@ shift
 for name; do
     for program in "$directory/$name"-*; do
         case $program in *.d) continue ;; esac
-        "$program" --test-threads 4 2>&1 | tee /dev/stderr |
-            sed -n "s|^test \(.*\) \.\.\. ok.*|passed $name::\1|p; s|^test \(.*\) \.\.\. FAILED.*|failed $name::\1|p; s|^test \(.*\) \.\.\. ignored.*|skipped $name::\1|p"
+        "$program" --test-threads 4 2>&1 | awk -v name="$name" '
+            { print > "/dev/stderr" }
+            /^test .* \.\.\. (ok|FAILED|ignored)/ {
+                outcome = / \.\.\. ok/ ? "passed" : / \.\.\. FAILED/ ? "failed" : "skipped"
+                sub(/^test /, "")
+                sub(/ \.\.\. .*/, "")
+                print outcome " " name "::" $0
+            }
+        '
     done
 done > "$SUITE_REPORT"

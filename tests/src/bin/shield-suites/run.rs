@@ -32,9 +32,10 @@ pub(super) enum Way {
 }
 
 /// What has each runner report, beside the suites.
-const REPORTERS: [(&str, &str); 3] = [
+const REPORTERS: [(&str, &str); 4] = [
     ("report.py", include_str!("../../../suites/report.py")),
     ("report-mocha.cjs", include_str!("../../../suites/report-mocha.cjs")),
+    ("report-ava.sh", include_str!("../../../suites/report-ava.sh")),
     ("report-cargo.sh", include_str!("../../../suites/report-cargo.sh")),
 ];
 
@@ -106,6 +107,10 @@ impl Ground<'_> {
             Runner::Mocha(files) => {
                 let mocha = brought("node_modules/mocha/bin/mocha");
                 (vec![mocha, "--exit".to_owned(), "--reporter".to_owned(), plugin("report-mocha.cjs")], files)
+            }
+            Runner::Ava(files) => {
+                let ava = brought("node_modules/ava/entrypoints/cli.mjs");
+                (vec!["sh".into(), plugin("report-ava.sh"), ava], files)
             }
             Runner::Cargo(names) => {
                 let programs = self.brought.join(suite.source).join("target/debug/deps");

@@ -18,12 +18,14 @@ pub(super) enum Runner {
     Pytest(&'static [&'static str]),
     /// `mocha`, with these patterns of files.
     Mocha(&'static [&'static str]),
+    /// `ava`, with these arguments.
+    Ava(&'static [&'static str]),
     /// Programs that cargo built of these files in `tests`.
     Cargo(&'static [&'static str]),
 }
 
 /// All of them.
-pub(super) const SUITES: [Suite; 7] = [
+pub(super) const SUITES: [Suite; 8] = [
     Suite {
         name: "requests",
         source: "requests-2.32.5",
@@ -63,6 +65,13 @@ pub(super) const SUITES: [Suite; 7] = [
         name: "ws",
         source: "ws-8.18.3", // Through the gate this one leaves its server's listener to the tests after it.
         runner: Runner::Mocha(&["--invert", "--grep", "createConnection", "test/*.test.js"]),
+        authorities: &[],
+    },
+    Suite {
+        name: "got",
+        source: "got-14.6.6",
+        // Goes where nobody listens, and what it is told instead of a refusal ends the tests after it.
+        runner: Runner::Ava(&["--match", "!works with pipeline"]),
         authorities: &[],
     },
     Suite {
