@@ -43,7 +43,7 @@ use policy::verdict::{Subject, Verdict};
 use review::answers::{INTERNAL_HOST, OurAnswer};
 use review::dialect::{Dialect, render};
 use review::reply::Reply;
-use review::{Asked, Exchange, Spoken, Unforwarded, Via, own};
+use review::{Asked, Exchange, Spoken, Unforwarded, Via, own, unasked};
 use services::Services;
 use upstream::ways::MOST_ADDRESSES;
 
@@ -86,11 +86,12 @@ async fn converse(
     readable: Readable,
     stop: CancellationToken,
 ) {
-    let limits = services.limits.http;
+    let (limits, opened) = (services.limits.http, Instant::now());
     match readable {
         Readable::Tls { stream, name, h2: true } => {
             let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: true });
             server::http2(stream, limits, |request| exchange(Arc::clone(&via), request), &via.stop).await;
+            Box::pin(unasked::look(&via, opened)).await;
         }
         Readable::Tls { stream, name, h2: false } => {
             // Who agreed on HTTP in the handshake may be silent; others may wait for a greeting.
@@ -99,7 +100,11 @@ async fn converse(
             let via = Via::new(services, flow, stop, Spoken::Tls { name, h2: false });
             let answer = |request| exchange(Arc::clone(&via), request);
             let left = server::http1(stream, (silence, limits), answer, &via.stop).await;
+            if left.refused.is_some() {
+                via.note_asked();
+            }
             Box::pin(review::conclude(&via, left)).await;
+            Box::pin(unasked::look(&via, opened)).await;
         }
         Readable::Plain { stream, h2: true } => {
             let via = Via::new(services, flow, stop, Spoken::Plain { h2: true });
@@ -117,6 +122,7 @@ async fn converse(
 /// The life of a request, from its parsed head to the head of its answer.
 pub async fn exchange(via: Arc<Via>, request: Request<Incoming>) -> Response<Reply> {
     let arrived = Instant::now();
+    via.note_asked();
     let (mut parts, body) = request.into_parts();
     let spelling = Spelling::take(&mut parts);
     let head = match parse::canonical_head(&parts, &via.channel) {

@@ -5,6 +5,7 @@ mod anyone;
 mod attached;
 mod attached_kinds;
 mod attached_process;
+mod distrust;
 mod git;
 mod grpc;
 mod http;

@@ -10,10 +10,17 @@ use crate::ipc::approver::Distrust;
 /// What is found when a program refuses our certificate; `trust` is the directory of the files that make programs trust it.
 pub(super) fn finding(distrust: &Distrust, trust: &Path) -> Finding {
     let Distrust { agent, program, name, alert } = distrust;
-    let (name, alert) = (name.escape_debug(), AlertDescription::from(*alert));
+    let name = name.escape_debug();
     let shown = if program.is_empty() { "a program".to_owned() } else { program.escape_debug().to_string() };
-    let what =
-        format!("{shown} does not trust the gate's certificates: shown one for {name}, it said {alert:?}");
+    let what = match alert.map(AlertDescription::from) {
+        Some(alert) => {
+            format!("{shown} does not trust the gate's certificates: shown one for {name}, it said {alert:?}")
+        }
+        None => format!(
+            "{shown} seems not to trust the gate's certificates: shown one for {name}, it leaves each time without asking \
+             anything"
+        ),
+    };
     let remedy = format!(
         "{}; if it knows its server's certificate by heart, only a rule with `connection` and `tls_name: {name}` lets it \
          pass, unread",
@@ -77,7 +84,7 @@ mod tests {
             agent: "bot".parse().unwrap(),
             program: "/opt/x\n\u{1b}[2Jall is well".to_owned(),
             name: "api.acme.internal".to_owned(),
-            alert: 48,
+            alert: Some(48),
         };
         let what = finding(&distrust, Path::new("/run/shield/trust")).what;
         assert!(what.ends_with("it said UnknownCA"), "{what}");

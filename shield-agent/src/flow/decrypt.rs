@@ -119,6 +119,13 @@ pub enum DecryptError {
 }
 
 impl DecryptError {
+    /// The name, when the program left in the handshake without a word.
+    pub fn left(&self) -> Option<&str> {
+        let Self::Handshake { name, source } = self else { return None };
+        let is_gone = matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
+        is_gone.then_some(name)
+    }
+
     /// The name and TLS's word for it, when the program ended the handshake because of our certificate.
     pub fn distrust(&self) -> Option<(&str, AlertDescription)> {
         use AlertDescription as Alert;

@@ -12,6 +12,7 @@ pub mod patience;
 pub mod recorder;
 pub mod refuse;
 pub mod reply;
+pub mod unasked;
 pub mod via;
 pub mod websocket;
 

@@ -15,6 +15,7 @@ use crate::flow::decrypt::signer::Signer;
 use crate::flow::limits::Limits;
 use crate::flow::plain::Places;
 use crate::flow::review::approver::Approver;
+use crate::flow::review::unasked::Unasked;
 use crate::flow::review::websocket::Waiting;
 use crate::flow::upstream::Upstream;
 use crate::flow::upstream::trust::Trust;
@@ -35,6 +36,8 @@ pub struct Services {
     pub approver: Arc<Approver>,
     /// Connections that wait for an approved WebSocket.
     pub websockets: Arc<Waiting>,
+    /// Programs that leave without asking anything.
+    pub unasked: Unasked,
     /// The way out.
     pub upstream: Upstream,
     /// Who makes connections.
@@ -77,6 +80,7 @@ impl Services {
             leaves: Leaves::new(signer, config.ca_certificate, provider)?,
             approver,
             websockets: Arc::default(),
+            unasked: Unasked::default(),
             upstream: Upstream::new(trust, ways, Arc::clone(&forbidden), config.connect_timeout),
             callers,
             forbidden,

@@ -93,8 +93,8 @@ pub struct Distrust {
     pub program: String,
     /// Name the certificate was for.
     pub name: String,
-    /// What it said: the number of TLS's alert.
-    pub alert: u8,
+    /// What it said: the number of TLS's alert; `None` when it leaves each time after the handshake.
+    pub alert: Option<u8>,
 }
 
 /// What the approver can say.

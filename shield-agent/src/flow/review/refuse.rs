@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 use super::answers::OurAnswer;
 use super::dialect::{Dialect, raw, render};
 use super::reply::Reply;
+use super::unasked;
 use super::via::Via;
 use super::websocket::Opened;
 use crate::flow::accept::{self, Flow};
@@ -111,6 +112,9 @@ pub async fn opaque(
 /// A connection that did not get as far as a request: logged, and when the program does not trust us, recorded and told.
 pub async fn undecrypted(services: &Services, flow: &Flow, error: &DecryptError) {
     decrypt::report(flow, error);
+    if let Some(name) = error.left() {
+        return unasked::over(services, flow, name, false).await;
+    }
     let Some((name, alert)) = error.distrust() else { return };
     let why = format!(
         "the program ended the TLS handshake for {name}: it does not trust our certificate ({alert:?})"
@@ -120,11 +124,11 @@ pub async fn undecrypted(services: &Services, flow: &Flow, error: &DecryptError)
         agent: flow.agent.clone(),
         program: flow.caller.exe.clone(),
         name: name.to_owned(),
-        alert: alert.into(),
+        alert: Some(alert.into()),
     });
 }
 
-async fn note(services: &Services, flow: &Flow, why: &str) {
+pub(super) async fn note(services: &Services, flow: &Flow, why: &str) {
     record(services, flow, denied(services, why.to_owned())).await;
 }
 

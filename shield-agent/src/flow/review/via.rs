@@ -1,5 +1,6 @@
 //! The connection a request came over, with everything its exchange needs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hyper::body::Incoming;
@@ -29,6 +30,7 @@ pub struct Via {
     /// The host that plain HTTP was found to be at the connection's other end.
     pub is_at: OnceLock<String>,
     h2: bool,
+    asked: AtomicBool,
     turns: Arc<Semaphore>,
     websocket: Mutex<Option<Opened>>,
 }
@@ -75,9 +77,20 @@ impl Via {
             channel,
             is_at: OnceLock::new(),
             h2,
+            asked: AtomicBool::new(false),
             turns,
             websocket: Mutex::default(),
         })
+    }
+
+    /// A request came.
+    pub fn note_asked(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any request came.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Whether the client knew that its server speaks HTTP/2 in the clear.
